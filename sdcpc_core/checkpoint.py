@@ -1,0 +1,200 @@
+"""Checkpoints that explain themselves: one safetensors file with weights and all that is needed to use them."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sdcpc_core.errors import CheckpointError, ConfigError, OutputError
+from sdcpc_core.labels import LabelSet
+from sdcpc_core.models import VideoModel, build_model
+
+FORMAT_VERSION = 1
+HEADER_KEY = "sdcpc"
+SHIPPED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "camvid_resnet18.safetensors"
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """Everything about a model but its weights.
+
+    Attributes:
+        model_name: name for ``build_model``, e.g. ``"sdcpc_mit_b0"``.
+        model_options: keyword arguments for ``build_model``, the reference ages among them.
+        labels: what the class ids mean.
+        working_size_hw: height and width in pixels the model was trained to work at.
+        provenance: how the weights came to be: data, settings, commit, seed, versions, figures; JSON values.
+        format_version: version of this layout.
+    """
+
+    model_name: str
+    model_options: Mapping[str, Any]
+    labels: LabelSet
+    working_size_hw: tuple[int, int]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def build(self) -> VideoModel:
+        """Build the model with fresh weights.
+
+        Raises:
+            ConfigError: the name or an option is not known.
+        """
+        return build_model(self.model_name, self.labels.num_classes, **self.model_options)
+
+    def to_json(self) -> str:
+        """The header as it is stored in the file's metadata."""
+        return json.dumps(
+            {
+                "format_version": self.format_version,
+                "model": {"name": self.model_name, "options": dict(self.model_options)},
+                "labels": self.labels.to_dict(),
+                "working_size_hw": list(self.working_size_hw),
+                "provenance": dict(self.provenance),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "CheckpointHeader":
+        """Inverse of ``to_json``.
+
+        Raises:
+            CheckpointError: not such a header, or of a newer format.
+        """
+        try:
+            data = json.loads(text)
+            version = int(data["format_version"])
+            if version != FORMAT_VERSION:
+                raise CheckpointError(
+                    f"checkpoint format {version}; this version of sdcpc reads format {FORMAT_VERSION}: update sdcpc"
+                )
+            height, width = (int(side) for side in data["working_size_hw"])
+            return cls(
+                model_name=data["model"]["name"],
+                model_options=data["model"]["options"],
+                labels=LabelSet.from_dict(data["labels"]),
+                working_size_hw=(height, width),
+                provenance=data["provenance"],
+            )
+        except (ValueError, KeyError, TypeError) as err:
+            raise CheckpointError(f"the header of the checkpoint is broken ({err!r})") from err
+
+
+def save_checkpoint(
+    path: str | Path, model: VideoModel, header: CheckpointHeader, *, dtype: torch.dtype | None = None
+) -> None:
+    """Write weights and header; the file appears under its name only when it is whole.
+
+    Args:
+        path: file to write, replaced if it exists.
+        model: its weights; must be what ``header.build()`` makes.
+        header: stored in the file's metadata.
+        dtype: type to store floating-point weights in, e.g. ``torch.float16``; as they are by default.
+
+    Raises:
+        CheckpointError: the model is not the one the header describes.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
+    with torch.device("meta"):
+        _check_tensors(tensors, header.build().state_dict(), path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            save_file(tensors, temporary, metadata={HEADER_KEY: header.to_json()})
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except (OSError, SafetensorError) as err:
+        raise OutputError(f"cannot write checkpoint {path}: {err}") from err
+
+
+def load_checkpoint(path: str | Path) -> tuple[VideoModel, CheckpointHeader]:
+    """Rebuild the model of a checkpoint, in float32, on the CPU, ready for inference.
+
+    Nothing but tensors and JSON is read; pickles are never executed.
+
+    Raises:
+        CheckpointError: the file is missing, is not a checkpoint, or its tensors are not those of its model.
+    """
+    header = read_header(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        model = header.build()
+    except (ConfigError, TypeError) as err:
+        raise CheckpointError(f"{path}: {err}") from err
+    _check_tensors(tensors, model.state_dict(), path)
+    model.load_state_dict(tensors)
+    return model.eval().to(memory_format=torch.channels_last), header
+
+
+def read_header(path: str | Path) -> CheckpointHeader:
+    """Read what a checkpoint says about itself, without its weights.
+
+    Raises:
+        CheckpointError: the file is missing or is not a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as err:
+        raise CheckpointError(f"{path} is not a safetensors file, or is cut off: {err}") from err
+    if HEADER_KEY not in metadata:
+        raise CheckpointError(f"{path} holds tensors but is not a checkpoint of sdcpc: make one with `sdcpc train`")
+    try:
+        return CheckpointHeader.from_json(metadata[HEADER_KEY])
+    except CheckpointError as err:
+        raise CheckpointError(f"{path}: {err}") from err
+
+
+def default_checkpoint() -> Path:
+    """Path of the checkpoint that comes with the package.
+
+    Raises:
+        CheckpointError: this installation has none.
+    """
+    if not SHIPPED_CHECKPOINT.is_file():
+        raise CheckpointError(f"no checkpoint comes with this installation ({SHIPPED_CHECKPOINT}); name one")
+    return SHIPPED_CHECKPOINT
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def _check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str | Path) -> None:
+    problems = []
+    if missing := sorted(wanted.keys() - found.keys()):
+        problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
+    if unexpected := sorted(found.keys() - wanted.keys()):
+        problems.append(f"{len(unexpected)} tensors are unexpected ({_some(unexpected)})")
+    misshapen = [
+        f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & found.keys())
+        if found[name].shape != wanted[name].shape
+    ]
+    if misshapen:
+        problems.append(f"{len(misshapen)} tensors have another shape ({_some(misshapen)})")
+    if problems:
+        raise CheckpointError(f"{path} does not fit its model: {'; '.join(problems)}")
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:3]) + (", …" if len(items) > 3 else "")

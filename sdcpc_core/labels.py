@@ -1,0 +1,124 @@
+"""Label sets: what the class ids of a model mean and how they are painted."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from sdcpc_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of a model, in the order of their ids.
+
+    Attributes:
+        name: what the set is called, e.g. ``"camvid"``.
+        names: one name per class id, (K,).
+        palette: one RGB colour per class id, (K, 3), 0..255.
+        dynamic: names of the classes that move by themselves; SLAM masks start from these.
+
+    Raises:
+        ConfigError: names, colours and dynamic classes do not fit together.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    dynamic: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.names) <= 65535:
+            raise ConfigError(f"label set {self.name!r} has {len(self.names)} classes; it needs 1 to 65535")
+        if len(set(self.names)) != len(self.names):
+            raise ConfigError(f"label set {self.name!r} names a class twice; class names must differ")
+        if len(self.palette) != len(self.names):
+            raise ConfigError(
+                f"label set {self.name!r} has {len(self.names)} classes but {len(self.palette)} colours; give one each"
+            )
+        for colour in self.palette:
+            if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
+                raise ConfigError(f"label set {self.name!r}: {colour!r} is not an RGB colour of three values 0..255")
+        unknown = sorted(set(self.dynamic) - set(self.names))
+        if unknown:
+            raise ConfigError(f"dynamic classes {unknown} are not in label set {self.name!r}: {list(self.names)}")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.names)
+
+    @property
+    def label_dtype(self) -> type[np.unsignedinteger]:
+        """Type of label maps: uint8 up to 255 classes, uint16 above."""
+        return np.uint8 if self.num_classes <= 255 else np.uint16
+
+    @property
+    def ignore_index(self) -> int:
+        """Id of unlabelled pixels: the largest value of ``label_dtype``."""
+        return int(np.iinfo(self.label_dtype).max)
+
+    @property
+    def dynamic_ids(self) -> tuple[int, ...]:
+        """Ids of the dynamic classes, ascending."""
+        return tuple(i for i, name in enumerate(self.names) if name in self.dynamic)
+
+    @cached_property
+    def _colour_of_id(self) -> np.ndarray:
+        # Ids outside the set, the ignore index among them, are painted black.
+        table = np.zeros((self.ignore_index + 1, 3), np.uint8)
+        table[: self.num_classes] = self.palette
+        return table
+
+    def colorize(self, label_map: np.ndarray) -> np.ndarray:
+        """Paint class ids; ids outside the set become black.
+
+        Args:
+            label_map: (H, W) of ``label_dtype``.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
+        return self._colour_of_id[label_map]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The set as plain lists and strings, for JSON."""
+        return {
+            "name": self.name,
+            "names": list(self.names),
+            "palette": [list(colour) for colour in self.palette],
+            "dynamic": list(self.dynamic),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "LabelSet":
+        """Inverse of ``to_dict``.
+
+        Raises:
+            ConfigError: a key is missing or a value does not fit.
+        """
+        try:
+            return cls(
+                name=str(data["name"]),
+                names=tuple(map(str, data["names"])),
+                palette=tuple(tuple(colour) for colour in data["palette"]),
+                dynamic=tuple(map(str, data.get("dynamic", ()))),
+            )
+        except (KeyError, TypeError) as err:
+            raise ConfigError(f"not a label set (needs name, names, palette, dynamic): {err!r}") from err
+
+
+CAMVID = LabelSet(
+    name="camvid",
+    names=(
+        "Sky", "Building", "Pole", "Road", "Pavement", "Tree",
+        "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",
+    ),
+    palette=(
+        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
+        (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+    ),
+    dynamic=("Car", "Pedestrian", "Bicyclist"),
+)  # fmt: skip
+"""The 11 classes of CamVid in SegNet's edition, in the order of its files, with its colours."""

@@ -1,0 +1,105 @@
+"""Dynamic semantic selective aggregation (DSSA): two-stage alignment of a target with two references."""
+
+from enum import Enum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sdcpc_core.models.layers import FeedForward, mlp, positive
+from sdcpc_core.ops.deform_conv import regular_grid
+from sdcpc_core.ops.window_attention import selective_window_attention
+
+
+class Difference(Enum):
+    """How a stage perceives what changed between two frames."""
+
+    INTERLEAVED_ROWS = "interleaved rows"
+    INTERLEAVED_COLUMNS = "interleaved columns"
+    SUBTRACTED = "subtracted"
+
+
+class DSSA(nn.Module):
+    """Align static features of three frames, coarse to fine.
+
+    ``D1 = CA1(S-3, S-6)``, ``D_coarse = CA1(S0, D1)``; ``D2 = CA2(D1, S-6)``, ``D_fine = CA2(D_coarse, D2)``.
+    Weights are shared inside a stage. D1 and D2 need the references alone.
+
+    Source: SD-CPC (arXiv 2412.08034), section 3, "Dynamic Semantic Selective Aggregation".
+    """
+
+    def __init__(
+        self, channels: int, num_points: int, coarse_difference: Difference = Difference.INTERLEAVED_ROWS
+    ) -> None:
+        super().__init__()
+        self.coarse = SelectiveCrossAttention(channels, num_points, coarse_difference)
+        self.fine = SelectiveCrossAttention(channels, num_points, Difference.SUBTRACTED)
+
+    def forward(self, target: Tensor, near: Tensor, far: Tensor) -> Tensor:
+        """Align S of the target, of t-3 and of t-6, each (B, h, w, C), into D_fine, (B, h, w, C)."""
+        return self.align_target(target, *self.align_references(near, far))
+
+    def align_references(self, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+        """Relate the references to each other: D1 and D2, before the target is known."""
+        related = self.coarse(near, far)
+        return related, self.fine(related, far)
+
+    def align_target(self, target: Tensor, related: Tensor, refined: Tensor) -> Tensor:
+        """Aggregate D1 (``related``) and D2 (``refined``) into the target."""
+        return self.fine(self.coarse(target, related), refined)
+
+
+class SelectiveCrossAttention(nn.Module):
+    """CA: every target token attends to P tokens of the reference that its selector chooses.
+
+    Maps are (B, h, w, C).
+    """
+
+    def __init__(self, channels: int, num_points: int, difference: Difference) -> None:
+        super().__init__()
+        self.selector = PointSelector(channels, num_points, difference)
+        self.target_norm = nn.LayerNorm(channels)
+        self.reference_norm = nn.LayerNorm(channels)
+        self.query, self.key, self.value = mlp(channels), mlp(channels), mlp(channels)
+        self.output = nn.Linear(channels, channels)
+        self.ffn = FeedForward(channels)
+
+    def forward(self, target: Tensor, reference: Tensor) -> Tensor:
+        points = self.selector(target, reference)
+        source = self.reference_norm(reference)
+        query = positive(self.query(self.target_norm(target)))
+        attended = selective_window_attention(query, positive(self.key(source)), self.value(source), points)
+        return self.ffn(target + self.output(attended))
+
+
+class PointSelector(nn.Module):
+    """Choose P points of the reference for each target token from the difference of the two maps.
+
+    The coordinates start as a sqrt(P) x sqrt(P) window around the token's own place and are offsets from it
+    in tokens; they may leave the map, where there is nothing to attend to.
+    """
+
+    HIDDEN_RATIO = 1.5
+
+    def __init__(self, channels: int, num_points: int, difference: Difference) -> None:
+        super().__init__()
+        self.num_points = num_points
+        self.difference = difference
+        hidden = int(channels * self.HIDDEN_RATIO)
+        stride = {Difference.INTERLEAVED_ROWS: (2, 1), Difference.INTERLEAVED_COLUMNS: (1, 2)}.get(difference, 1)
+        self.perceive = nn.Conv2d(channels, hidden, 3, stride, padding=1)
+        self.locate = nn.Conv2d(hidden, 2 * num_points, 3, padding=1)
+        nn.init.zeros_(self.locate.weight)
+        nn.init.zeros_(self.locate.bias)
+
+    def forward(self, target: Tensor, reference: Tensor) -> Tensor:
+        """Points of (B, h, w, C) maps: (B, h, w, P, 2) float32 x, y in tokens of the reference."""
+        perceived = F.gelu(self.perceive(self._differ(target, reference).permute(0, 3, 1, 2)))
+        offsets = self.locate(perceived).permute(0, 2, 3, 1).unflatten(-1, (self.num_points, 2)).float()
+        return offsets + regular_grid(target.shape[1], target.shape[2], self.num_points, target.device)
+
+    def _differ(self, target: Tensor, reference: Tensor) -> Tensor:
+        if self.difference is Difference.SUBTRACTED:
+            return target - reference
+        along = 1 if self.difference is Difference.INTERLEAVED_ROWS else 2
+        return torch.stack((target, reference), dim=along + 1).flatten(along, along + 1)

@@ -1,0 +1,46 @@
+"""Multivariate head (MCP): M variates of the aligned features, each with its own classifier, one decision."""
+
+import torch
+from torch import Tensor, nn
+
+from sdcpc_core.errors import ConfigError
+
+
+class MultivariateHead(nn.Module):
+    """D_fine -> class logits by joint decision of M variates.
+
+    Args:
+        channels: C, divisible by ``num_variates``.
+        num_classes: K.
+        num_variates: M.
+
+    Raises:
+        ConfigError: the channels cannot be divided among the variates.
+
+    Source: SD-CPC (arXiv 2412.08034), section 3, "Multivariate Class Prototypes". The paper does not say how
+    the decision is joint: here a learned 1x1 convolution from M K to K.
+    """
+
+    def __init__(self, channels: int, num_classes: int, num_variates: int) -> None:
+        super().__init__()
+        if num_variates < 1 or channels % num_variates:
+            raise ConfigError(f"{channels} channels cannot be divided among {num_variates} variates; use 1, 2 or 4")
+        self.num_variates = num_variates
+        self.norm = nn.LayerNorm(channels)
+        self.project = nn.Linear(channels, channels)
+        self.classify = nn.Conv2d(channels, num_variates * num_classes, 1, groups=num_variates)
+        self.decide = nn.Conv2d(num_variates * num_classes, num_classes, 1) if num_variates > 1 else nn.Identity()
+        if num_variates > 1:
+            # Starts as the mean of the variates' votes, so that each variate is trained from the first step.
+            mean_vote = torch.eye(num_classes).repeat(1, num_variates) / num_variates
+            self.decide.weight.data.copy_(mean_vote[:, :, None, None])
+            nn.init.zeros_(self.decide.bias)
+
+    def forward(self, aligned: Tensor) -> Tensor:
+        """Logits (B, K, h, w) of aligned features (B, h, w, C)."""
+        return self.decide(self.classify(self.variates(aligned).permute(0, 3, 1, 2)))
+
+    def variates(self, aligned: Tensor) -> Tensor:
+        """The multivariate features, (B, h, w, C); variate m holds channels m C / M to (m + 1) C / M."""
+        return self.project(self.norm(aligned))
+

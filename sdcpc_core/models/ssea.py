@@ -1,0 +1,110 @@
+"""Static semantic efficient aggregation (SSEA): alignment inside one frame, Eq. (1) of SD-CPC."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sdcpc_core.models.layers import FeedForward, positive
+from sdcpc_core.ops.deform_conv import deformable_aggregation
+
+
+class SSEA(nn.Module):
+    """``S = LA(DCN([DS(F1) ++ F2 ++ US(F3) ++ US(F4)]))``.
+
+    Args:
+        in_channels: widths of F1…F4.
+        channels: C, the width of S.
+        num_heads: heads of the linear attention and groups of the deformable convolution.
+
+    Source: SD-CPC (arXiv 2412.08034), Eq. 1.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int, num_heads: int = 8) -> None:
+        super().__init__()
+        self.fusion = MultiScaleFusion(in_channels, channels)
+        self.dcn = DeformableLayer(channels, groups=num_heads)
+        self.la = LinearAttention(channels, num_heads)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Align four maps (B, C_s, H / s, W / s) into S, (B, h, w, C) at stride 8."""
+        return self.la(self.dcn(self.fusion(features)))
+
+
+class MultiScaleFusion(nn.Module):
+    """Concatenation of all scales at stride 8, projected to C channels."""
+
+    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(in_channels[0], channels, 3, stride=2, padding=1)
+        self.project = nn.Conv2d(channels + sum(in_channels[1:]), channels, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        size_hw = features[1].shape[-2:]
+        up = [F.interpolate(f, size_hw, mode="bilinear", align_corners=False) for f in features[2:]]
+        return self.project(torch.cat([self.down(features[0]), features[1], *up], dim=1)).permute(0, 2, 3, 1)
+
+
+class DeformableLayer(nn.Module):
+    """A DCNv3 with its feed-forward network, both residual, (B, h, w, C) -> (B, h, w, C)."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.dcn = DCNv3(channels, groups)
+        self.ffn = FeedForward(channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.ffn(tokens + self.dcn(self.norm(tokens)))
+
+
+class DCNv3(nn.Module):
+    """Deformable convolution v3 over D = 9 points, (B, h, w, C) -> (B, h, w, C).
+
+    Source: InternImage (arXiv 2211.05778).
+    """
+
+    NUM_POINTS = 9
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.value = nn.Linear(channels, channels)
+        self.context = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.context_norm = nn.LayerNorm(channels)
+        self.offset = nn.Linear(channels, groups * self.NUM_POINTS * 2)
+        self.modulation = nn.Linear(channels, groups * self.NUM_POINTS)
+        self.output = nn.Linear(channels, channels)
+        for layer in (self.offset, self.modulation):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        context = self.context(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        context = F.gelu(self.context_norm(context))
+        offsets = self.offset(context).unflatten(-1, (self.groups, self.NUM_POINTS, 2)).float()
+        modulation = self.modulation(context).unflatten(-1, (self.groups, self.NUM_POINTS)).float().softmax(-1)
+        return self.output(deformable_aggregation(self.value(tokens), offsets, modulation))
+
+
+class LinearAttention(nn.Module):
+    """Attention among all tokens at a cost linear in their number, residual, (B, h, w, C) -> (B, h, w, C).
+
+    Source: Katharopoulos et al. (arXiv 2006.16236).
+    """
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm(tokens)).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.float().permute(2, 0, 3, 1, 4)  # (B, heads, N, C / heads) each
+        query, key = positive(query), positive(key)
+        # The mean, not the sum, over N tokens: the quotient is the same and half precision does not overflow.
+        context = key.transpose(-1, -2) @ (value / key.shape[-2])
+        attended = (query @ context) / (query @ key.mean(-2).unsqueeze(-1))
+        return tokens + attended.transpose(1, 2).reshape(tokens.shape).to(tokens.dtype)

@@ -1,0 +1,121 @@
+"""The contract between networks and everything that runs them: encode each frame once, align, decide."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from sdcpc_core.errors import InputError
+
+FrameState: TypeAlias = tuple[Tensor, ...]
+"""What a stream keeps of one frame: a ``NamedTuple`` of tensors, batch first.
+
+A named tuple, because ``torch.export`` and ``torch.compile`` take it apart without being told how.
+"""
+
+MIN_SIDE = 32
+"""Smallest height and width a network takes: one token at stride 32."""
+
+
+class VideoModel(nn.Module, ABC):
+    """A network that labels a target frame with the help of reference frames.
+
+    ``encode`` sees one frame and ``align`` sees states only, so a stream encodes every frame once and keeps
+    its state for as long as it may serve as a reference. Both are free of data-dependent Python.
+
+    Attributes:
+        num_classes: number of classes K of the logits.
+        reference_ages_s: how much older than the target each reference should be (s), nearest first;
+            empty for a per-frame model.
+    """
+
+    num_classes: int
+    reference_ages_s: tuple[float, ...]
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> FrameState:
+        """Compute all of a frame that does not depend on other frames.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255, uint8 or float; H, W >= 32.
+
+        Returns:
+            State whose tensors have B as their first dimension.
+        """
+
+    @abstractmethod
+    def align(self, target: FrameState, references: Sequence[FrameState]) -> Tensor:
+        """Label the target frame.
+
+        Args:
+            target: state of the frame to label.
+            references: one state per entry of ``reference_ages_s``, nearest first.
+
+        Returns:
+            Logits at stride 8, (B, K, ceil(H / 8), ceil(W / 8)).
+        """
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Label the last frame of each clip.
+
+        Args:
+            clip: (B, T, 3, H, W) RGB in 0..255 in the order of time; T = 1 + number of references. The last
+                frame is the target, the one before it the nearest reference. One frame alone (T = 1) serves
+                as its own references.
+
+        Returns:
+            Logits at stride 8, (B, K, ceil(H / 8), ceil(W / 8)).
+
+        Raises:
+            InputError: the clip has another number of frames or channels, or is too small.
+        """
+        num_references = len(self.reference_ages_s)
+        check_clip(clip, num_references)
+        batch, frames = clip.shape[:2]
+        states = split_state(self.encode(clip.flatten(0, 1)), batch, frames)
+        references = states[-2::-1] if frames > 1 else states * num_references
+        return self.align(states[-1], references)
+
+
+def check_clip(clip: Tensor, num_references: int) -> None:
+    """Refuse what is not a clip for a model with this many references.
+
+    Raises:
+        InputError: wrong dimensions, channels, number of frames, or a side below 32 pixels.
+    """
+    if clip.ndim != 5 or clip.shape[2] != 3:
+        raise InputError(f"a clip has shape (B, T, 3, H, W); this one has {tuple(clip.shape)}")
+    if clip.shape[1] not in (1, 1 + num_references):
+        raise InputError(
+            f"the clip has {clip.shape[1]} frames; the model takes {1 + num_references} "
+            f"({num_references} references, then the target) or 1"
+        )
+    check_size(clip.shape[-2:])
+
+
+def check_size(size_hw: Sequence[int]) -> None:
+    """Refuse frames too small for stride 32.
+
+    Raises:
+        InputError: a side is below 32 pixels.
+    """
+    if min(size_hw) < MIN_SIDE:
+        raise InputError(f"frame of {size_hw[0]}x{size_hw[1]} pixels; height and width must be at least {MIN_SIDE}")
+
+
+def split_state(state: FrameState, batch: int, frames: int) -> list[FrameState]:
+    """Take the state of ``batch * frames`` images apart into one state per frame, batch outermost."""
+    per_frame = [tensor.unflatten(0, (batch, frames)).unbind(1) for tensor in state]
+    return [type(state)(*tensors) for tensors in zip(*per_frame, strict=True)]
+
+
+def join_states(states: Sequence[FrameState]) -> FrameState:
+    """Concatenate states along the batch dimension."""
+    return type(states[0])(*(torch.cat(tensors) for tensors in zip(*states, strict=True)))
+
+
+def unbind_state(state: FrameState) -> list[FrameState]:
+    """Take a batch apart into states of batch size 1."""
+    return [type(state)(*tensors) for tensors in zip(*(tensor.split(1) for tensor in state), strict=True)]

@@ -1,0 +1,1 @@
+"""The operators that decide the speed, in plain torch."""

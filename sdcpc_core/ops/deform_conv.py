@@ -1,0 +1,44 @@
+"""Sampling and aggregation of the third deformable convolution (DCNv3)."""
+
+import torch
+from torch import Tensor
+
+from sdcpc_core.ops.sampling import bilinear_corners, weighted_rows
+
+
+def deformable_aggregation(values: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """Sum D bilinearly sampled values per pixel and group, on a square grid bent by offsets.
+
+    Args:
+        values: (B, h, w, C).
+        offsets: (B, h, w, G, D, 2) x, y in tokens, added to the regular grid; D is a square number.
+        weights: (B, h, w, G, D), the modulation.
+
+    Returns:
+        (B, h, w, C) float32; samples outside the map count as zero.
+
+    Source: InternImage (arXiv 2211.05778), Eq. 2.
+    """
+    batch, height, width, channels = values.shape
+    groups, num_points = weights.shape[-2:]
+    points = offsets + regular_grid(height, width, num_points, offsets.device)[:, :, None]
+    indices, bilinear = bilinear_corners(points, (height, width))
+    # The table has one row per token and group, so that each group samples its own channels.
+    indices = indices * groups + torch.arange(groups, device=values.device)[:, None, None]
+    bilinear = bilinear * weights.unsqueeze(-1)
+    bags = (batch * height * width * groups, num_points * 4)
+    sampled = weighted_rows(values.reshape(-1, channels // groups), indices.reshape(bags), bilinear.reshape(bags))
+    return sampled.view(batch, height, width, channels)
+
+
+def regular_grid(height: int, width: int, num_points: int, device: torch.device) -> Tensor:
+    """Places of a centred sqrt(P) x sqrt(P) window around each token.
+
+    Returns:
+        (h, w, P, 2) float32, x, y in tokens.
+    """
+    side = round(num_points**0.5)
+    window = torch.arange(side, device=device) - (side - 1) / 2
+    window_yx = torch.cartesian_prod(window, window)
+    token_yx = torch.cartesian_prod(torch.arange(height, device=device), torch.arange(width, device=device))
+    return (token_yx.view(height, width, 1, 2) + window_yx).flip(-1)
