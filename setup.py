@@ -1,0 +1,79 @@
+"""One distribution, built alike by pip and by colcon."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+setup(
+    name="sdcpc_ros",
+    version="0.1.0",
+    description="Video semantic segmentation for robots: SD-CPC in PyTorch, with a ROS 2 node",
+    license="Apache-2.0",
+    maintainer="SD-CPC for ROS 2 maintainers",
+    maintainer_email="maintainers@example.org",
+    packages=find_packages(include=["sdcpc_core*", "sdcpc_ros*"]),
+    package_data={"sdcpc_core": ["checkpoints/*.safetensors", "checkpoints/*.md"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/sdcpc_ros"]),
+        ("share/sdcpc_ros", ["package.xml"]),
+        ("share/sdcpc_ros/launch", glob("launch/*.launch.py")),
+        ("share/sdcpc_ros/config", glob("config/*.yaml") + glob("config/*.rviz")),
+        ("share/sdcpc_ros/config/train", glob("config/train/*.yaml")),
+    ],
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.5",  # the network
+        "numpy",  # images and label maps at every boundary
+        "opencv-python-headless",  # cv2: resizing, dilation, image files; no screen needed
+        "safetensors",  # checkpoints that cannot run code
+        "PyYAML",  # configuration files
+        "rich",  # progress bars and tables of the command line
+    ],
+    extras_require={
+        "train": [
+            "lightning>=2.4",  # the training loop
+            "tensorboard",  # its curves
+            "jsonargparse[signatures]",  # settings from YAML and from the command line alike
+        ],
+        "video": ["av"],  # read and write video files
+        "bag": ["rosbags", "rosbags-image"],  # bags and image messages without a ROS installation
+        # ROS 2 for machines without it: these wheels exist for Linux on x86-64 only, robots bring their own.
+        "ros": [
+            f"{wheel}; sys_platform == 'linux' and platform_machine == 'x86_64'"
+            for wheel in (
+                "ros-rclpy",
+                "ros-rmw-fastrtps-cpp",
+                "ros-lifecycle-msgs",
+                "ros-sensor-msgs",
+                "ros-std-msgs",
+                "ros-diagnostic-msgs",
+                "ros-rosgraph-msgs",
+                "ros-std-srvs",
+            )
+        ],
+        "benchmark": ["transformers"],  # the SegFormer to compare with
+        "dev": [
+            "pytest",
+            "pytest-timeout",
+            "hypothesis",
+            "ruff",
+            "import-linter",
+            "pre-commit",
+            "colcon-common-extensions",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "sdcpc = sdcpc_core.cli:main",
+            "segmentation_node = sdcpc_ros.segmentation_node:main",
+        ],
+        "sdcpc.commands": [
+            "train = sdcpc_core.training:train",
+            "evaluate = sdcpc_core.evaluation:evaluate",
+            "segment = sdcpc_core.segment:segment",
+            "benchmark = sdcpc_core.benchmark:benchmark",
+            "bag = sdcpc_ros.bag:bag",
+            "demo = sdcpc_ros.demo:demo",
+        ],
+    },
+)
