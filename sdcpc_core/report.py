@@ -1,0 +1,72 @@
+"""Reports of runs: what was measured, and all that is needed to measure it again."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdcpc_core.output import atomic_output, write_error
+
+FORMAT_VERSION = 1
+
+
+def run_facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that every report shares.
+
+    Args:
+        config: settings of the run, JSON values.
+
+    Returns:
+        ``format_version``, ``config``, ``commit`` (None outside a checkout) and ``versions``.
+    """
+    import cv2
+    import torch
+
+    versions = {
+        "sdcpc_ros": version("sdcpc_ros"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+    return {"format_version": FORMAT_VERSION, "config": dict(config), "commit": commit(), "versions": versions}
+
+
+def commit() -> str | None:
+    """Commit of the checkout this package runs from, marked ``-dirty`` when it was changed; None elsewhere."""
+    here = Path(__file__)
+    try:
+        # An installed package may lie inside a repository that is not its own.
+        subprocess.run(
+            ["git", "ls-files", "--error-unmatch", here.name], cwd=here.parent, capture_output=True, check=True
+        )
+        describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, cwd=here.parent, capture_output=True, check=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def latency_ms(samples_ms: list[float]) -> dict[str, float | None]:
+    """Median and 99th percentile of latencies (ms); None where nothing was measured."""
+    if not samples_ms:
+        return {"median": None, "p99": None}
+    median, p99 = np.percentile(samples_ms, [50, 99])
+    return {"median": round(float(median), 2), "p99": round(float(p99), 2)}
+
+
+def write_report(path: str | Path, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON, replacing an older one.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_output(path, overwrite=True) as draft:
+        try:
+            draft.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        except OSError as err:
+            raise write_error(path, err) from err
