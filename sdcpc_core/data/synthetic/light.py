@@ -1,0 +1,82 @@
+"""Weather, time of day and the camera's rendering of them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sdcpc_core.data.synthetic.panels import Panels
+
+
+class Light:
+    """Sun, sky light, haze and exposure of one drive."""
+
+    def __init__(self, rng: np.random.Generator):
+        self.cloudiness = float(np.clip(rng.beta(0.8, 0.8), 0.05, 1.0))
+        elevation = np.radians(rng.uniform(14, 58))
+        azimuth = rng.uniform(-np.pi, np.pi)
+        self.to_sun = np.array([np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
+        warmth = float(np.clip(1.3 - elevation * 1.6, 0, 1)) * (1 - self.cloudiness)
+        self._sun = (1.05 - self.cloudiness) * 1.05 * np.array([1.0 + .08 * warmth, .95 - .04 * warmth, .86 - .28 * warmth])
+        self._ambient = (.42 + .42 * self.cloudiness) * np.array([.95, 1.0, 1.08 - .04 * self.cloudiness])
+        self.haze_colour = np.array([198, 204, 210]) * (.75 + .3 * rng.random()) + np.array([14, 4, -12]) * warmth
+        self._haze_per_m = float(10 ** rng.uniform(-3.3, -2.2))
+        self.exposure = float(rng.uniform(.72, 1.25) if rng.random() < .8 else rng.uniform(.4, .7))
+        self._gamma = float(rng.uniform(.85, 1.25))
+        self._cast = 1.0 + rng.normal(0, .035, 3)
+        self._drift = rng.uniform(0, 2 * np.pi, 2)
+        self._noise_level = float(rng.uniform(1.0, 4.0))
+        self._blur_px = float(rng.uniform(.3, .7))
+        self._vignette = float(rng.uniform(0, .22))
+
+    @property
+    def shadow_tint(self) -> np.ndarray:
+        """What is left of the ground's light in a cast shadow, per channel."""
+        return self._ambient / self.ground
+
+    @property
+    def ground(self) -> np.ndarray:
+        """Light on level ground, per channel; 1 keeps colours as painted."""
+        return self._ambient + self._sun * -self.to_sun[1]
+
+    def on_panels(self, panels: Panels) -> np.ndarray:
+        """Light on each panel, (N, 3) float32."""
+        normal = np.cross(panels.down_m, panels.across_m)
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+        direct = np.maximum(normal @ self.to_sun, 0) * panels.facing + .55 * (1 - panels.facing)
+        sky = 1 - .18 * panels.facing * (1 + np.minimum(normal[:, 1], 0))
+        return (self._ambient * sky[:, None] + self._sun * direct[:, None]).astype(np.float32)
+
+    def develop(self, rgb: np.ndarray, light: np.ndarray, inverse_depth: np.ndarray, time_s: float, noise: np.random.Generator) -> np.ndarray:
+        """Turn unlit colours into the camera's picture.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            light: (H, W, 3) float32 factors.
+            inverse_depth: (H, W) float32, 1 / m.
+            time_s: for the slow drift of exposure.
+            noise: source of the sensor noise of this frame.
+
+        Returns:
+            (H, W, 3) uint8.
+        """
+        height, width = rgb.shape[:2]
+        lit = cv2.multiply(rgb, light, dtype=cv2.CV_32F)
+        clear = np.exp(-self._haze_per_m / np.maximum(inverse_depth, 1e-4))
+        # The backdrop is painted with its haze in it.
+        clear[inverse_depth <= 0] = 1.0
+        haze = (1 - clear)[..., None] * self.haze_colour.astype(np.float32)
+        lit *= clear[..., None]
+        lit += haze
+        if self._vignette > .02:
+            x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+            lit *= (1 - self._vignette * (x * x + y * y) / 2)[..., None]
+        lit = cv2.GaussianBlur(lit, (3, 3), self._blur_px)
+        exposure = self.exposure * (1 + .07 * np.sin(.45 * time_s + self._drift[0]) + .04 * np.sin(1.3 * time_s + self._drift[1]))
+        grain = noise.integers(0, 256, (height, width, 3), np.uint8)
+        lit *= (exposure * self._cast).astype(np.float32)
+        np.clip(lit, 0, 255, out=lit)
+        curve = (255 * (np.arange(256) / 255) ** self._gamma).astype(np.float32)
+        picture = cv2.LUT(lit.astype(np.uint8), curve.astype(np.uint8))
+        noisy = cv2.addWeighted(picture, 1.0, grain, self._noise_level / 74, -127.5 * self._noise_level / 74)
+        return noisy
