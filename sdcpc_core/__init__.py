@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from sdcpc_core.labels import CAMVID, LabelSet
     from sdcpc_core.models import build_model
     from sdcpc_core.models.video_model import FrameState, VideoModel
-    from sdcpc_core.streaming import Segmenter, StepResult, Stream, StreamFrame, StreamingSegmenter
+    from sdcpc_core.streaming import Segmenter, StepResult, Stream, StreamFrame
 
 _MODULE_OF = {
     "Segmenter": "streaming",
     "StepResult": "streaming",
     "Stream": "streaming",
     "StreamFrame": "streaming",
-    "StreamingSegmenter": "streaming",
     "CheckpointHeader": "checkpoint",
     "load_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",

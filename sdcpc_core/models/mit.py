@@ -135,7 +135,7 @@ class MixTransformer(nn.Module):
         super().__init__()
         dims, depths = MIT_SIZES[size].embed_dims, MIT_SIZES[size].depths
         self.channels = dims
-        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        drop_paths = (drop_path_rate * block / (sum(depths) - 1) for block in range(sum(depths)))
         for stage, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
             embed = OverlapPatchEmbed(3, dim, 7, 4) if stage == 0 else OverlapPatchEmbed(dims[stage - 1], dim, 3, 2)
             blocks = [Block(dim, NUM_HEADS[stage], SR_RATIOS[stage], next(drop_paths)) for _ in range(depth)]

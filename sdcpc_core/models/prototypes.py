@@ -43,4 +43,3 @@ class MultivariateHead(nn.Module):
     def variates(self, aligned: Tensor) -> Tensor:
         """The multivariate features, (B, h, w, C); variate m holds channels m C / M to (m + 1) C / M."""
         return self.project(self.norm(aligned))
-
