@@ -1,8 +1,6 @@
 """Checkpoints that explain themselves: one safetensors file with weights and all that is needed to use them."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 from sdcpc_core.errors import CheckpointError, ConfigError, OutputError
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import VideoModel, build_model
+from sdcpc_core.output import atomic_output
 
 FORMAT_VERSION = 1
 HEADER_KEY = "sdcpc"
@@ -103,22 +102,14 @@ def save_checkpoint(
         CheckpointError: the model is not the one the header describes.
         OutputError: the file cannot be written.
     """
-    path = Path(path)
     tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
     with torch.device("meta"):
         _check_tensors(tensors, header.build().state_dict(), path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
+    with atomic_output(path, overwrite=True) as draft:
         try:
-            save_file(tensors, temporary, metadata={HEADER_KEY: header.to_json()})
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except (OSError, SafetensorError) as err:
-        raise OutputError(f"cannot write checkpoint {path}: {err}") from err
+            save_file(tensors, draft, metadata={HEADER_KEY: header.to_json()})
+        except (OSError, SafetensorError) as err:
+            raise OutputError(f"cannot write checkpoint {path}: {err}") from err
 
 
 def load_checkpoint(path: str | Path) -> tuple[VideoModel, CheckpointHeader]:
