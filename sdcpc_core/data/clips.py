@@ -1,0 +1,164 @@
+"""Training samples: clips of three labelled frames."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from torch.utils.data import Dataset, Sampler
+
+from sdcpc_core.data.camvid import CamVid
+from sdcpc_core.data.transforms import (
+    random_crop_matrix,
+    random_degradation,
+    random_ego_motion,
+    random_photometry,
+    warp_image,
+    warp_label_map,
+)
+
+REFERENCE_OFFSETS = (3, 6)
+"""The references lie this many frames before the target, at 15 Hz."""
+CLIP_RATE_HZ = 15.0
+TRAINING_SEEDS = range(0, 10_000_000)
+"""Synthetic drives of training. Evaluation and demo take theirs from 20 000 000 on, so that none is ever seen."""
+SYNTHETIC_SIZE_HW = (360, 480)
+SYNTHETIC_FRAMES = 60
+"""Frames of a synthetic drive that clips are cut from: its first four seconds."""
+TARGET_DEGRADED = 0.25
+REFERENCE_DEGRADED = 0.25
+"""How often a target and a reference are blurred, noisy or partly covered."""
+
+
+class ClipSample(NamedTuple):
+    """One training sample, or a batch of them once collated.
+
+    Attributes:
+        frames: (3, 3, H, W) uint8 RGB, oldest first: t-6, t-3 and the target t.
+        labels: (3, H, W) uint8 class ids of the frames, 255 unlabelled.
+    """
+
+    frames: np.ndarray
+    labels: np.ndarray
+
+
+class SampleKey(NamedTuple):
+    """Names one sample of the endless training stream."""
+
+    epoch: int
+    index: int
+
+
+class _RawClip(NamedTuple):
+    """Frames as they were read or rendered, oldest first, and how the camera moves each of them, (3, 3)."""
+
+    images: list[np.ndarray]
+    label_maps: list[np.ndarray]
+    motion: list[np.ndarray]
+
+
+class TrainingClips(Dataset[ClipSample]):
+    """Clips made of the labelled frames of CamVid, mixed with clips of the synthetic drive.
+
+    CamVid's training frames lie a second apart, so their own past is not there: the references are the labelled
+    frame itself, moved as a driving camera would see it and degraded on its own. The synthetic drive adds clips of
+    real parallax and moving objects.
+
+    Every draw is a function of (seed, epoch, index).
+
+    Args:
+        camvid: the labelled frames.
+        seed: of all draws.
+        crop_hw: size of the clips (pixels).
+        scale_range: smallest and largest resize factor.
+        synthetic_fraction: share of the clips that come from the synthetic drive, 0..1.
+    """
+
+    def __init__(
+        self,
+        camvid: CamVid,
+        *,
+        seed: int,
+        crop_hw: tuple[int, int],
+        scale_range: tuple[float, float],
+        synthetic_fraction: float,
+    ) -> None:
+        self._camvid = camvid
+        self._seed = seed
+        self._crop_hw = crop_hw
+        self._scale_range = scale_range
+        self._synthetic_fraction = synthetic_fraction
+
+    def __len__(self) -> int:
+        return len(self._camvid)
+
+    def __getitem__(self, key: SampleKey) -> ClipSample:
+        rng = np.random.default_rng((self._seed, *key))
+        if rng.random() < self._synthetic_fraction:
+            images, label_maps, motion = self._synthetic(rng)
+        else:
+            images, label_maps, motion = self._pseudo(rng, key.index)
+        crop = random_crop_matrix(rng, label_maps[-1], self._crop_hw, self._scale_range)
+        matrices = [crop @ move for move in motion]
+        frames = [warp_image(image, matrix, self._crop_hw) for image, matrix in zip(images, matrices, strict=True)]
+        labels = [warp_label_map(ids, matrix, self._crop_hw) for ids, matrix in zip(label_maps, matrices, strict=True)]
+        return ClipSample(np.stack(_photometry(rng, frames)).transpose(0, 3, 1, 2).copy(), np.stack(labels))
+
+    def _pseudo(self, rng: Generator, index: int) -> _RawClip:
+        frame = self._camvid[index]
+        return _RawClip([frame.image] * 3, [frame.label_map] * 3, random_ego_motion(rng, frame.label_map.shape))
+
+    def _synthetic(self, rng: Generator) -> _RawClip:
+        # Imported late: the renderer is not needed to train on CamVid alone.
+        from sdcpc_core.data.synthetic import SyntheticDrive
+
+        drive = SyntheticDrive(
+            int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)), SYNTHETIC_SIZE_HW, CLIP_RATE_HZ
+        )
+        target = int(rng.integers(max(REFERENCE_OFFSETS), SYNTHETIC_FRAMES))
+        frames = [drive.frame(target - offset) for offset in (*REFERENCE_OFFSETS[::-1], 0)]
+        return _RawClip([frame.image for frame in frames], [frame.label_map for frame in frames], [np.eye(3)] * 3)
+
+
+def _photometry(rng: Generator, frames: list[np.ndarray]) -> list[np.ndarray]:
+    frames = random_photometry(rng, frames)
+    *references, target = (random_photometry(rng, [frame], strength=0.15)[0] for frame in frames)
+    chances = (REFERENCE_DEGRADED, REFERENCE_DEGRADED, TARGET_DEGRADED)
+    return [
+        random_degradation(rng, frame) if rng.random() < chance else frame
+        for frame, chance in zip((*references, target), chances, strict=True)
+    ]
+
+
+class SampleStream(Sampler[SampleKey]):
+    """The endless stream of shuffled epochs, cut into rounds.
+
+    Round r always yields the same samples, so training resumed at the start of a round sees what the unbroken
+    training would have seen.
+
+    Args:
+        num_samples: in one epoch.
+        round_length: samples in a round.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, num_samples: int, round_length: int, seed: int) -> None:
+        self._num_samples = num_samples
+        self._round_length = round_length
+        self._seed = seed
+        self._round = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the round; the training loop calls this with its own count."""
+        self._round = epoch
+
+    def __len__(self) -> int:
+        return self._round_length
+
+    def __iter__(self):
+        start = self._round * self._round_length
+        shuffled_epoch, order = -1, np.empty(0, int)
+        for position in range(start, start + self._round_length):
+            epoch, rank = divmod(position, self._num_samples)
+            if epoch != shuffled_epoch:
+                shuffled_epoch, order = epoch, np.random.default_rng((self._seed, epoch)).permutation(self._num_samples)
+            yield SampleKey(epoch, int(order[rank]))

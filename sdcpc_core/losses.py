@@ -1,0 +1,46 @@
+"""Training losses, as pure functions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, *, ignore_index: int, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of the logits, enlarged bilinearly to the labels' size.
+
+    Args:
+        logits: (B, K, h, w), any float type; computed in float32.
+        labels: class ids, (B, H, W) of any integer type.
+        ignore_index: id of unlabelled pixels.
+        class_weights: weight of each class, > 0, (K,) float32; all 1 where absent.
+
+    Returns:
+        Weighted mean over the labelled pixels, scalar float32; a differentiable zero when there are none.
+
+    Source: SD-CPC (arXiv 2412.08034), Eq. 3. Differences: optional class weights.
+    """
+    labels = labels.long()
+    full = F.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
+    total = F.cross_entropy(full, labels, class_weights, ignore_index=ignore_index, reduction="sum")
+    labelled = labels[labels != ignore_index]
+    weight = labelled.numel() if class_weights is None else class_weights[labelled].sum()
+    return total / torch.as_tensor(weight, device=total.device).clamp(min=1e-6)
+
+
+def balanced_class_weights(frequencies: Tensor, power: float) -> Tensor:
+    """Weights that favour rare classes: (median frequency / frequency) ** power.
+
+    Args:
+        frequencies: share of each class among the labelled pixels, (K,); absent classes (0) get weight 1.
+        power: 0 for equal weights, 1 for full median-frequency balancing.
+
+    Returns:
+        (K,) float32.
+
+    Source: Eigen and Fergus (arXiv 1411.4734), as used by SegNet. Differences: the power softens it.
+    """
+    present = frequencies > 0
+    median = frequencies[present].median()
+    return torch.where(present, (median / frequencies.clamp(min=1e-12)) ** power, 1.0).float()

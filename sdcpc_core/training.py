@@ -1,0 +1,339 @@
+"""Training: the Lightning module, its data, and what is saved; the loop is Lightning's."""
+
+import logging
+import subprocess
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, Timer, WeightAveraging
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning_utilities.core.imports import RequirementCache
+from rich import get_console
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
+from sdcpc_core.data.camvid import CamVid, LabelledFrame
+from sdcpc_core.data.clips import REFERENCE_OFFSETS, ClipSample, SampleStream, TrainingClips
+from sdcpc_core.errors import ConfigError
+from sdcpc_core.labels import CAMVID
+from sdcpc_core.losses import balanced_class_weights, segmentation_loss
+from sdcpc_core.metrics import ConfusionMatrix
+from sdcpc_core.models import build_model
+from sdcpc_core.models.sdcpc import StaticState
+from sdcpc_core.models.video_model import FrameState, split_state
+from sdcpc_core.training_config import OptimizerConfig, ScheduleConfig, TrainConfig
+
+VALIDATION_STRIDE = REFERENCE_OFFSETS[0]
+"""Every third frame is validated: its references are among those frames, so a third of the work suffices."""
+STATIC_LOSS_WEIGHT = 0.4
+"""Of the loss on every single frame of a clip beside the loss on the aligned target."""
+EXPLOSION_FACTOR = 100.0
+
+_logger = logging.getLogger(__name__)
+
+
+class SegmentationModule(L.LightningModule):
+    """A video model that learns to label the last frame of a clip.
+
+    Attributes:
+        model: the network.
+        confusion: of the latest validation.
+    """
+
+    def __init__(self, config: TrainConfig, class_weights: Tensor) -> None:
+        super().__init__()
+        self.model = build_model(config.model.name, CAMVID.num_classes, **config.model.options)
+        self.model = self.model.to(memory_format=torch.channels_last)
+        self.register_buffer("_class_weights", class_weights, persistent=False)
+        self._config = config
+        self._states: deque[FrameState] = deque(maxlen=1 + len(self.model.reference_ages_s))
+        self._sequence = ""
+        self.confusion = ConfusionMatrix(CAMVID.num_classes, CAMVID.ignore_index)
+
+    def on_train_epoch_start(self) -> None:
+        # Whatever a model draws from the global generator is then the same in a resumed run.
+        torch.manual_seed(self._config.seed + self.current_epoch)
+
+    def training_step(self, batch: ClipSample, batch_idx: int) -> Tensor:
+        if self.global_step < self._config.schedule.static_steps:
+            loss = self._static_loss(self.model.encode(batch.frames[:, -1]), batch.labels[:, -1])
+        else:
+            loss = self._clip_loss(batch)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def _clip_loss(self, clips: ClipSample) -> Tensor:
+        num_frames = 1 + len(self.model.reference_ages_s)
+        frames, labels = clips.frames[:, -num_frames:], clips.labels[:, -num_frames:]
+        state = self.model.encode(frames.flatten(0, 1))
+        *references, target = split_state(state, *frames.shape[:2])
+        loss = self._loss(self.model.align(target, references[::-1]), labels[:, -1])
+        if isinstance(state, StaticState):
+            loss = loss + STATIC_LOSS_WEIGHT * self._static_loss(state, labels.flatten(0, 1))
+        return loss
+
+    def _static_loss(self, state: StaticState, labels: Tensor) -> Tensor:
+        # The aggregation adds to S, so the same head can read S alone.
+        return self._loss(self.model.head(state.static), labels)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return segmentation_loss(logits, labels, ignore_index=CAMVID.ignore_index, class_weights=self._class_weights)
+
+    def on_validation_epoch_start(self) -> None:
+        self.confusion = ConfusionMatrix(CAMVID.num_classes, CAMVID.ignore_index)
+        self._sequence = ""
+
+    def validation_step(self, frame: LabelledFrame, batch_idx: int) -> None:
+        if frame.sequence != self._sequence:
+            self._sequence = frame.sequence
+            self._states.clear()
+        self._states.append(self.model.encode(frame.image.permute(2, 0, 1)[None]))
+        newest_first = [*self._states][::-1]
+        # At the start of a sequence the oldest frame there is stands in for those before it.
+        references = [
+            newest_first[min(age, len(newest_first) - 1)] for age in range(1, 1 + len(self.model.reference_ages_s))
+        ]
+        logits = self.model.align(newest_first[0], references).float()
+        full = F.interpolate(logits, frame.label_map.shape, mode="bilinear", align_corners=False)
+        self.confusion.update(full[0].argmax(dim=0).cpu().numpy(), frame.label_map.cpu().numpy())
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        config = self._config.optimizer
+        optimizer = torch.optim.AdamW(_parameter_groups(self.model, config), lr=config.learning_rate, fused=True)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(self._config.schedule, step, self._share_of_time())
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        limit = self._config.optimizer.max_gradient_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        self.log("train/gradient_norm", norm)
+        if not torch.isfinite(norm):
+            _logger.warning("step %d: the gradient is not finite; the step is skipped", self.global_step)
+            optimizer.zero_grad()
+        elif norm > EXPLOSION_FACTOR * limit:
+            _logger.warning("step %d: gradient norm %.3g, %.0f times the limit", self.global_step, norm, norm / limit)
+
+    def _share_of_time(self) -> float:
+        minutes = self._config.schedule.max_time_minutes
+        timer = next((c for c in self.trainer.callbacks if isinstance(c, Timer)), None)
+        return timer.time_elapsed() / (60 * minutes) if timer is not None and minutes else 0.0
+
+
+def learning_rate_factor(schedule: ScheduleConfig, step: int, share_of_time: float) -> float:
+    """Linear warm-up, then polynomial decay to zero at the end of the steps or of the time, whichever is nearer."""
+    progress = min(max(step / schedule.max_steps, share_of_time), 1.0)
+    return min((step + 1) / max(schedule.warmup_steps, 1), 1.0) * (1.0 - progress) ** schedule.power
+
+
+def _parameter_groups(model: torch.nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+class ClipData(L.LightningDataModule):
+    """CamVid's training clips and validation run."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self._config = config
+        self._train = CamVid(config.data.root, "train")
+        self._val = CamVid(config.data.root, "val")
+
+    def class_weights(self) -> Tensor:
+        """Weight of each class in the loss, (K,) float32."""
+        frequencies = torch.from_numpy(self._train.class_frequencies())
+        return balanced_class_weights(frequencies, self._config.optimizer.class_balance)
+
+    def train_dataloader(self) -> DataLoader:
+        config = self._config.data
+        clips = TrainingClips(
+            self._train,
+            seed=self._config.seed,
+            crop_hw=config.crop_hw,
+            scale_range=config.scale_range,
+            synthetic_fraction=config.synthetic_fraction,
+        )
+        round_length = self._config.schedule.validate_every * config.batch_size
+        return DataLoader(
+            clips,
+            batch_size=config.batch_size,
+            sampler=SampleStream(len(clips), round_length, self._config.seed),
+            num_workers=config.workers,
+            worker_init_fn=_use_one_thread,
+            persistent_workers=config.workers > 0,
+            prefetch_factor=4 if config.workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(Subset(self._val, range(0, len(self._val), VALIDATION_STRIDE)), batch_size=None)
+
+
+def _use_one_thread(worker: int) -> None:
+    cv2.setNumThreads(1)
+
+
+class BestWeights(Callback):
+    """Scores each validation and keeps the best weights as ``best.safetensors``."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._config = config
+        self._best_miou = -1.0
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: SegmentationModule) -> None:
+        miou = pl_module.confusion.mIoU()
+        pl_module.log("val/mIoU", miou, prog_bar=True)
+        best = miou > self._best_miou
+        loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
+        get_console().print(
+            f"step {trainer.global_step}/{self._config.schedule.max_steps}: loss {loss:.3f}, val mIoU {miou:.2f}"
+            + (", the best so far" if best else "")
+        )
+        if best:
+            self._best_miou = miou
+            self._save(pl_module, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_miou": self._best_miou}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best_miou = state_dict["best_miou"]
+
+    def _save(self, module: SegmentationModule, steps: int) -> None:
+        height, width = CamVid(self._config.data.root, "val")[0].label_map.shape
+        header = CheckpointHeader(
+            model_name=self._config.model.name,
+            model_options=self._config.model.options,
+            labels=CAMVID,
+            working_size_hw=(height, width),
+            provenance=_provenance(self._config, module, steps, self._best_miou),
+        )
+        dtype = torch.float16 if self._config.half_weights else None
+        save_checkpoint(self._config.run_dir / "best.safetensors", module.model, header, dtype=dtype)
+
+
+def _provenance(config: TrainConfig, module: SegmentationModule, steps: int, miou: float) -> dict[str, Any]:
+    return {
+        "data": "CamVid (SegNet edition) train, synthetic drive",
+        "licence": "CamVid: research use",
+        "pretraining": "none",
+        "steps": steps,
+        "val_mIoU": round(miou, 2),
+        "val_protocol": f"CamVid val, every {VALIDATION_STRIDE}rd frame, selected on it",
+        "config": _plain(asdict(config)),
+        "commit": _commit(),
+        "device": str(module.device),
+        "versions": {"torch": torch.__version__, "lightning": L.__version__, "opencv": cv2.__version__},
+    }
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case Path():
+            return str(value)
+    return value
+
+
+def _commit() -> str | None:
+    try:
+        folder = Path(__file__).parent
+        command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def run_training(config: TrainConfig, *, resume: bool) -> None:
+    """Train, validate and save into ``config.run_dir``: ``best.safetensors``, ``last.ckpt`` and logs.
+
+    Raises:
+        ConfigError: the run exists and is not resumed, or is resumed and does not exist.
+        InputError: the data are not there or broken.
+    """
+    last = config.run_dir / "last.ckpt"
+    if resume and not last.is_file():
+        raise ConfigError(f"there is no run to resume in {config.run_dir}; leave out --resume or choose --run_dir")
+    if not resume and last.is_file():
+        raise ConfigError(f"{config.run_dir} holds a run; continue it with --resume or choose another --run_dir")
+    # Trained weights hold many subnormal floats, which slow a CPU down many times over.
+    torch.set_flush_denormal(True)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    L.seed_everything(config.seed, verbose=False)
+    data = ClipData(config)
+    module = SegmentationModule(config, data.class_weights())
+    trainer(config).fit(module, data, ckpt_path=last if resume else None)
+
+
+def trainer(config: TrainConfig) -> L.Trainer:
+    """The Lightning trainer of a run; one of its epochs is a round of ``validate_every`` steps."""
+    schedule = config.schedule
+    minutes = schedule.max_time_minutes
+    interactive = get_console().is_terminal
+    return L.Trainer(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
+        devices=1,
+        precision="bf16-mixed" if _use_bf16(config) else "32-true",
+        max_epochs=schedule.max_steps // schedule.validate_every,
+        max_time={"seconds": 60 * minutes} if minutes else None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(10, schedule.validate_every),
+        logger=_loggers(config.run_dir),
+        callbacks=[
+            # Before the averaging, which puts the raw weights back at the end of a validation.
+            BestWeights(config),
+            WeightAveraging(avg_fn=moving_average(config.optimizer.ema_decay)),
+            ModelCheckpoint(config.run_dir, filename="last", save_top_k=1, enable_version_counter=False),
+            *([RichProgressBar()] if interactive else []),
+        ],
+        enable_progress_bar=interactive,
+        enable_model_summary=False,
+        default_root_dir=config.run_dir,
+    )
+
+
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential moving average whose memory grows with the run, so that it forgets the initial weights."""
+
+    def average(averaged: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
+        momentum = min(decay, (1 + int(num_averaged)) / (10 + int(num_averaged)))
+        return momentum * averaged + (1 - momentum) * current
+
+    return average
+
+
+def _use_bf16(config: TrainConfig) -> bool:
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    if config.device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported()
+
+
+def _loggers(run_dir: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(run_dir, name="logs")]
+    if RequirementCache("tensorboard"):
+        loggers.append(TensorBoardLogger(run_dir, name="tensorboard"))
+    return loggers

@@ -1,0 +1,151 @@
+"""What a training run is made of; the only place where its defaults are written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sdcpc_core.errors import ConfigError, MissingDependencyError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network to train.
+
+    Attributes:
+        name: as in ``build_model``.
+        options: further arguments of the model.
+    """
+
+    name: str = "sdcpc_resnet18"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train on.
+
+    Attributes:
+        root: folder of CamVid in SegNet's layout.
+        crop_hw: size of the training clips (pixels), multiples of 32.
+        scale_range: smallest and largest random resize.
+        synthetic_fraction: share of the clips that come from the synthetic drive, 0..1.
+        batch_size: clips per step.
+        workers: processes that prepare clips; 0 prepares them in the training process.
+    """
+
+    root: Path = Path("data/camvid")
+    crop_hw: tuple[int, int] = (288, 384)
+    scale_range: tuple[float, float] = (0.5, 2.0)
+    synthetic_fraction: float = 0.25
+    batch_size: int = 4
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if any(side < 32 or side % 32 for side in self.crop_hw):
+            raise ConfigError(f"data.crop_hw is {list(self.crop_hw)}; both sides must be multiples of 32")
+        if not 0 < self.scale_range[0] <= self.scale_range[1]:
+            raise ConfigError(f"data.scale_range is {list(self.scale_range)}; give two factors above 0, smaller first")
+        if not 0 <= self.synthetic_fraction <= 1:
+            raise ConfigError(f"data.synthetic_fraction is {self.synthetic_fraction}; it must be 0..1")
+        if self.batch_size < 1 or self.workers < 0:
+            raise ConfigError("data.batch_size must be at least 1 and data.workers at least 0")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights move.
+
+    Attributes:
+        learning_rate: after warm-up.
+        weight_decay: of matrices and kernels; norms and biases have none.
+        max_gradient_norm: gradients are scaled down to this norm.
+        class_balance: power of median-frequency class weights; 0 weighs all pixels alike.
+        ema_decay: of the moving average of the weights, which is what is validated and saved.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 5.0
+    class_balance: float = 0.5
+    ema_decay: float = 0.995
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long to train.
+
+    Attributes:
+        max_steps: optimizer steps; a multiple of ``validate_every``.
+        validate_every: steps between validations, each of which ends in a resumable checkpoint.
+        max_time_minutes: stop after this long; the learning rate falls with whichever of the two limits is nearer.
+        static_steps: of these, the first ones train on single frames and leave the references out: three times
+            the pictures in the same time, which a network without pretraining needs more than motion.
+        warmup_steps: steps of linear warm-up.
+        power: of the polynomial decay.
+    """
+
+    max_steps: int = 2000
+    validate_every: int = 200
+    max_time_minutes: float | None = None
+    static_steps: int = 0
+    warmup_steps: int = 100
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.validate_every < 1 or self.max_steps < 1 or self.max_steps % self.validate_every:
+            raise ConfigError(
+                f"schedule.max_steps {self.max_steps} must be a multiple of schedule.validate_every "
+                f"{self.validate_every}, both at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Attributes:
+        run_dir: where checkpoints and logs go.
+        seed: of every random draw.
+        device: what to train on; ``auto`` takes a GPU where there is one.
+        precision: ``auto`` is bfloat16 where the device is fast at it.
+        half_weights: store the exported weights as float16.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    run_dir: Path = Path("runs/camvid")
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    half_weights: bool = True
+
+
+def parse_config(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
+    """Read ``--config FILE``, ``--key.sub value`` and ``--resume``.
+
+    Returns:
+        The run and whether to resume it.
+
+    Raises:
+        ConfigError: an unknown key, a value of the wrong type or out of range, an unreadable file.
+        MissingDependencyError: jsonargparse is not installed.
+    """
+    try:
+        from jsonargparse import ArgumentError, ArgumentParser
+    except ImportError as err:
+        raise MissingDependencyError(f"{err.name} is missing; install it with: pip install 'sdcpc_ros[train]'") from err
+
+    parser = ArgumentParser(prog="sdcpc train", description="Train a model.", exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with the keys below")
+    parser.add_argument("--resume", action="store_true", help="continue the run in run_dir")
+    parser.add_class_arguments(TrainConfig)
+    try:
+        namespace = parser.parse_args(list(argv))
+        resume = namespace.pop("resume")
+        del namespace["config"]
+        return TrainConfig(**parser.instantiate_classes(namespace)), resume
+    except (ArgumentError, OSError) as err:
+        raise ConfigError(" ".join(str(err).split())) from err
