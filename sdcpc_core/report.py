@@ -19,7 +19,7 @@ def run_facts(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part that every report shares.
 
     Args:
-        config: settings of the run, JSON values.
+        config: settings of the run: JSON values and paths.
 
     Returns:
         ``format_version``, ``config``, ``commit`` (None outside a checkout) and ``versions``.
@@ -67,6 +67,7 @@ def write_report(path: str | Path, report: Mapping[str, Any]) -> None:
     """
     with atomic_output(path, overwrite=True) as draft:
         try:
-            draft.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+            text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            draft.write_text(text + "\n", encoding="utf-8")
         except OSError as err:
             raise write_error(path, err) from err

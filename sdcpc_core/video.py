@@ -17,6 +17,9 @@ from sdcpc_core.output import atomic_output, write_error
 FOLDER_RATE_HZ = 15.0
 """Rate given to a folder of images, which knows none: that of the videos the models learn from."""
 
+START_NS = 1_000_000_000
+"""Stamp of the start of every video: zero means "unknown" to streams and in ROS."""
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 
@@ -40,7 +43,7 @@ class Footage:
         """Read from the start.
 
         Yields:
-            Frame, (H, W, 3) uint8 RGB, and its time since the start of the video, ``stamp_ns``.
+            Frame, (H, W, 3) uint8 RGB, and ``stamp_ns``: ``START_NS`` plus its time in the video.
 
         Raises:
             InputError: the source breaks off or a picture cannot be read.
@@ -80,7 +83,7 @@ def _read_folder(folder: Path, rate_hz: float) -> Footage:
             bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if bgr is None:
                 raise InputError(f"{path} is not a readable image")
-            yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), round(index * 1e9 / rate_hz)
+            yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), START_NS + round(index * 1e9 / rate_hz)
 
     return Footage(folder, rate_hz, len(paths), frames)
 
@@ -113,7 +116,7 @@ def _read_file(path: Path) -> Footage:
                 for index, picture in enumerate(container.decode(stream)):
                     # Some containers give no time to some frames.
                     seconds = index / rate_hz if picture.pts is None else (picture.pts - start_pts) * stream.time_base
-                    yield _upright(picture), round(seconds * 10**9)
+                    yield _upright(picture), START_NS + round(seconds * 10**9)
         except (av.FFmpegError, OSError) as err:
             raise InputError(f"{unreadable}: {err.strerror or err}") from err
 

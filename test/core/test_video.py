@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdcpc_core.errors import ConfigError, InputError, OutputError
-from sdcpc_core.video import VideoWriter, read_video
+from sdcpc_core.video import START_NS, VideoWriter, read_video
 
 pytest.importorskip("av", reason="video files need PyAV: pip install '.[video]'")
 
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_back(tmp_path):
     assert (footage.frame_count, footage.rate_hz) == (8, 10.0)
     for _ in range(2):  # a second pass starts anew
         read = list(footage)
-        assert [stamp_ns for _, stamp_ns in read] == [i * 100_000_000 for i in range(8)]
+        assert [stamp_ns for _, stamp_ns in read] == [START_NS + i * 100_000_000 for i in range(8)]
         for (frame, _), wanted in zip(read, frames, strict=True):
             assert frame.dtype == np.uint8
             assert np.abs(frame.astype(int) - wanted).mean() < 6
@@ -76,7 +76,7 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     frames, stamps = zip(*footage, strict=True)
     assert [int(frame[0, 0, 1]) for frame in frames] == [20, 180, 200]
     np.testing.assert_array_equal(frames[0], gradient(1))
-    assert stamps == (0, 250_000_000, 500_000_000)
+    assert stamps == (START_NS, START_NS + 250_000_000, START_NS + 500_000_000)
 
 
 def test_what_cannot_be_read_is_said(tmp_path):
@@ -153,7 +153,7 @@ def test_the_dashcam_video(shared_data):
     footage = read_video(shared_data("dashcam/solidWhiteRight.mp4"))
     assert (footage.rate_hz, footage.frame_count) == (25.0, 221)
     frame, stamp_ns = next(iter(footage))
-    assert (frame.shape, stamp_ns) == ((540, 960, 3), 0)
+    assert (frame.shape, stamp_ns) == ((540, 960, 3), START_NS)
     assert frame[:100].mean(axis=(0, 1)).argmax() == 2, "the sky is blue, so the order is RGB"
 
 

@@ -1,0 +1,17 @@
+"""Command-line arguments that several commands share."""
+
+import argparse
+from pathlib import Path
+
+
+def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which weights run, where and how precisely."""
+    parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="default: the one that comes with the package")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--precision", default="fp32", help="fp32, bf16 or fp16 (default: %(default)s)")
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what becomes of an older output, and where the figures go."""
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write what the terminal shows")
