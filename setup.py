@@ -68,7 +68,7 @@ setup(
             "segmentation_node = sdcpc_ros.segmentation_node:main",
         ],
         "sdcpc.commands": [
-            "train = sdcpc_core.training:train",
+            "train = sdcpc_core.train_command:train",
             "evaluate = sdcpc_core.evaluation:evaluate",
             "segment = sdcpc_core.segment:segment",
             "benchmark = sdcpc_core.benchmark:benchmark",

@@ -7,6 +7,7 @@ from numpy.random import Generator
 from torch.utils.data import Dataset, Sampler
 
 from sdcpc_core.data.camvid import CamVid
+from sdcpc_core.data.synthetic import SyntheticDrive
 from sdcpc_core.data.transforms import (
     random_crop_matrix,
     random_degradation,
@@ -108,9 +109,6 @@ class TrainingClips(Dataset[ClipSample]):
         return _RawClip([frame.image] * 3, [frame.label_map] * 3, random_ego_motion(rng, frame.label_map.shape))
 
     def _synthetic(self, rng: Generator) -> _RawClip:
-        # Imported late: the renderer is not needed to train on CamVid alone.
-        from sdcpc_core.data.synthetic import SyntheticDrive
-
         drive = SyntheticDrive(
             int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)), SYNTHETIC_SIZE_HW, CLIP_RATE_HZ
         )
