@@ -18,10 +18,10 @@ demo: setup ## segment a synthetic drive, or VIDEO=file, or BAG=folder [TOPIC=na
 test: lint ## check style, the direction of imports, and every test
 	$(BIN)/pytest
 
-lint: setup
+lint: setup ## the first two of these alone
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 clean: ## remove .venv and everything built, tested or run
 	rm -rf $(VENV) build dist install log out runs *.egg-info .coverage .hypothesis .*_cache
