@@ -145,7 +145,7 @@ class SyntheticDrive:
 
     def _light_of(self, panels: Panels, surface: np.ndarray, buffers: Buffers) -> np.ndarray:
         table = np.concatenate([self._light.on_panels(panels), self._light.ground[None].astype(np.float32)])
-        light = table[surface]
+        light = np.take(table, surface, axis=0)
         light[buffers.inverse_depth <= 0] = 1.0
         return light
 

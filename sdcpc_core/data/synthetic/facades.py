@@ -11,6 +11,7 @@ from sdcpc_core.data.synthetic.noise import cloud_noise, grain, vary
 from sdcpc_core.data.synthetic.panels import Texture
 
 PX_PER_M = 26
+DEPTH_M = 9.0
 _WALLS = [(140, 78, 58), (120, 66, 52), (176, 150, 108), (196, 178, 138), (168, 120, 84), (222, 214, 196), (206, 196, 176),
           (150, 146, 138), (186, 186, 182), (98, 62, 52), (232, 228, 220), (158, 130, 100)]
 _SIGNS = [(24, 60, 40), (140, 24, 28), (28, 36, 84), (20, 20, 22), (210, 205, 190), (196, 120, 20), (70, 20, 60), (30, 100, 140)]
@@ -26,7 +27,7 @@ class Facade:
     roof: Texture
     width_m: float
     height_m: float
-    pitched: bool
+    ridge_m: float  # of a pitched roof, above the front; 0 for a flat one
 
 
 def paint_facade(rng: np.random.Generator, kind: str) -> Facade:
@@ -42,8 +43,10 @@ def paint_facade(rng: np.random.Generator, kind: str) -> Facade:
     parapet_m = rng.uniform(0.3, 1.0)
     height_m = storeys * storey_m + parapet_m
     wall = vary(rng, _WALLS[rng.integers(len(_WALLS))], 18)
-    image = _wall(rng, width_m, height_m, wall, bricks=kind != "modern" and rng.random() < 0.6)
-    side = _wall(rng, 6.0, height_m, wall, bricks=rng.random() < 0.5)
+    bricks = kind != "modern" and rng.random() < 0.6
+    ridge_m = rng.uniform(1.6, 3.4) if kind != "modern" and rng.random() < 0.85 else 0.0
+    image = _wall(rng, width_m, height_m, wall, bricks=bricks)
+    side = _gable(rng, height_m, ridge_m, wall, bricks=bricks)
     if kind == "modern":
         _paint_office(rng, image, storeys, storey_m, parapet_m)
     else:
@@ -52,7 +55,21 @@ def paint_facade(rng: np.random.Generator, kind: str) -> Facade:
     if rng.random() < 0.6:
         x = int(rng.choice([2, image.shape[1] - 5]))
         cv2.rectangle(image, (x, 0), (x + 2, image.shape[0]), vary(rng, (70, 68, 66), 30), -1)
-    return Facade(Texture(image), Texture(side), Texture(_roof(rng)), width_m, height_m, kind != "modern" and rng.random() < 0.85)
+    return Facade(Texture(image), Texture(side), Texture(_roof(rng)), width_m, height_m, ridge_m)
+
+
+def _gable(rng: np.random.Generator, height_m: float, ridge_m: float, wall: tuple, *, bricks: bool) -> np.ndarray:
+    """An end wall with the triangle under the roof."""
+    image = _wall(rng, DEPTH_M, height_m + ridge_m, wall, bricks=bricks)
+    for _ in range(rng.integers(0, 4)):
+        x, y = rng.uniform(0.15, 0.75) * image.shape[1], (ridge_m + rng.uniform(0.1, 0.6) * height_m) * PX_PER_M
+        _window(rng, image, int(x), int(y), int(x) + 22, int(y) + 32, (214, 210, 202), (170, 164, 150), (2, 2))
+    _weather(rng, image)
+    height, width = image.shape[:2]
+    outline = np.array([[0, ridge_m * PX_PER_M], [width / 2, 0], [width, ridge_m * PX_PER_M], [width, height], [0, height]])
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [outline.astype(np.int32)], 255)
+    return np.dstack([image & mask[..., None], mask]) if ridge_m else image
 
 
 def _wall(rng: np.random.Generator, width_m: float, height_m: float, colour: tuple, *, bricks: bool) -> np.ndarray:
@@ -192,6 +209,17 @@ def _roof(rng: np.random.Generator) -> np.ndarray:
         cv2.rectangle(image, (60, 30), (90, 66), (60, 70, 84), -1)
         cv2.rectangle(image, (60, 30), (90, 66), (200, 200, 196), 2)
     return image
+
+
+def paint_chimney(rng: np.random.Generator) -> Texture:
+    """A brick stack with pots on it."""
+    image = np.zeros((58, 28, 4), np.uint8)
+    image[12:, :, :3] = _wall(rng, 28.5 / PX_PER_M, 46.5 / PX_PER_M, vary(rng, _WALLS[rng.integers(6)], 16), bricks=True)[:46, :28]
+    image[12:, :, 3] = 255
+    for x in (2, 11, 20):
+        cv2.rectangle(image, (x, 2), (x + 5, 13), (*vary(rng, (150, 92, 68), 14), 255), -1)
+    image[12:15] = (*vary(rng, (150, 146, 138), 10), 255)
+    return Texture(image)
 
 
 def paint_fence(rng: np.random.Generator) -> tuple[Texture, float]:

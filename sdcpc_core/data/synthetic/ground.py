@@ -43,10 +43,10 @@ class Ground:
         self._yellow_lines = int(rng.integers(0, 3))
         self._dash_m = (rng.uniform(1.5, 4.0), rng.uniform(2.5, 6.0))
         self._wear = rng.uniform(.35, .9)
-        rough = cloud_noise(rng, (_ROWS // 2, _COLUMNS // 2), (4, 13, 60, 200)) * rng.uniform(7, 15)
-        rough = cv2.resize(rough, (_COLUMNS, _ROWS)) + rng.normal(0, 3.5, (_ROWS, _COLUMNS)).astype(np.float32)
+        rough = cloud_noise(rng, (_ROWS // 2, _COLUMNS // 2), (4, 13, 60, 200)) * rng.uniform(4, 10)
+        rough = cv2.resize(rough, (_COLUMNS, _ROWS)) + rng.normal(0, 2.5, (_ROWS, _COLUMNS)).astype(np.float32)
         self._rough = (128 + rough).clip(0, 255).astype(np.uint8)
-        self._grain = rng.normal(128, 9, (256, 256)).clip(0, 255).astype(np.uint8)
+        self._grain = rng.normal(128, 6, (256, 256)).clip(0, 255).astype(np.uint8)
         self._painted: OrderedDict[int, tuple[list[np.ndarray], np.ndarray]] = OrderedDict()
 
     def block(self, index: int, blocks: dict[int, Block]) -> tuple[list[np.ndarray], np.ndarray]:

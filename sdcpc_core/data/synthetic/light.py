@@ -21,11 +21,12 @@ class Light:
         self._ambient = (.42 + .42 * self.cloudiness) * np.array([.95, 1.0, 1.08 - .04 * self.cloudiness])
         self.haze_colour = np.array([198, 204, 210]) * (.75 + .3 * rng.random()) + np.array([14, 4, -12]) * warmth
         self._haze_per_m = float(10 ** rng.uniform(-3.3, -2.2))
-        self.exposure = float(rng.uniform(.72, 1.25) if rng.random() < .8 else rng.uniform(.4, .7))
+        self.exposure = float(rng.uniform(.78, 1.25) if rng.random() < .8 else rng.uniform(.5, .78))
         self._gamma = float(rng.uniform(.85, 1.25))
-        self._cast = 1.0 + rng.normal(0, .035, 3)
+        warm = rng.normal(0, .04)
+        self._cast = np.array([1 + warm, 1 + rng.normal(0, .012), 1 - warm])
         self._drift = rng.uniform(0, 2 * np.pi, 2)
-        self._noise_level = float(rng.uniform(1.0, 4.0))
+        self._noise_level = float(rng.uniform(.8, 3.0))
         self._blur_px = float(rng.uniform(.3, .7))
         self._vignette = float(rng.uniform(0, .22))
 
@@ -61,22 +62,20 @@ class Light:
             (H, W, 3) uint8.
         """
         height, width = rgb.shape[:2]
-        lit = cv2.multiply(rgb, light, dtype=cv2.CV_32F)
-        clear = np.exp(-self._haze_per_m / np.maximum(inverse_depth, 1e-4))
+        exposure = self.exposure * (1 + .07 * np.sin(.45 * time_s + self._drift[0]) + .04 * np.sin(1.3 * time_s + self._drift[1]))
+        gain = exposure * self._cast
+        clear = np.exp(np.float32(-self._haze_per_m) / np.maximum(inverse_depth, np.float32(1e-4)))
         # The backdrop is painted with its haze in it.
         clear[inverse_depth <= 0] = 1.0
-        haze = (1 - clear)[..., None] * self.haze_colour.astype(np.float32)
-        lit *= clear[..., None]
-        lit += haze
-        if self._vignette > .02:
-            x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-            lit *= (1 - self._vignette * (x * x + y * y) / 2)[..., None]
-        lit = cv2.GaussianBlur(lit, (3, 3), self._blur_px)
-        exposure = self.exposure * (1 + .07 * np.sin(.45 * time_s + self._drift[0]) + .04 * np.sin(1.3 * time_s + self._drift[1]))
-        grain = noise.integers(0, 256, (height, width, 3), np.uint8)
-        lit *= (exposure * self._cast).astype(np.float32)
-        np.clip(lit, 0, 255, out=lit)
-        curve = (255 * (np.arange(256) / 255) ** self._gamma).astype(np.float32)
-        picture = cv2.LUT(lit.astype(np.uint8), curve.astype(np.uint8))
-        noisy = cv2.addWeighted(picture, 1.0, grain, self._noise_level / 74, -127.5 * self._noise_level / 74)
-        return noisy
+        x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+        vignette = 1 - np.float32(self._vignette / 2) * (x * x + y * y)
+        haze = (1 - clear) * vignette
+        clear *= vignette
+        lit = cv2.multiply(cv2.multiply(rgb, light, dtype=cv2.CV_32F), cv2.merge([clear * np.float32(g) for g in gain]))
+        lit += cv2.merge([haze * np.float32(c) for c in gain * self.haze_colour])
+        picture = cv2.GaussianBlur(cv2.convertScaleAbs(lit), (3, 3), self._blur_px)
+        curve = 255 * (np.arange(256) / 255) ** self._gamma
+        grain = np.frombuffer(noise.bytes(rgb.size), np.uint8).reshape(rgb.shape)
+        # Bytes spread evenly over 0..255 have a standard deviation of 74.
+        strength = self._noise_level / 74
+        return cv2.addWeighted(cv2.LUT(picture, curve.astype(np.uint8)), 1.0, grain, strength, -127.5 * strength)

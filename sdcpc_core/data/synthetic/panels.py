@@ -14,6 +14,8 @@ from sdcpc_core.data.synthetic.camera import View
 
 NEAR_M = 0.3
 _MAX_LEVEL = 6
+_LEAST_PX2 = 2.5  # smaller things on screen are not drawn
+_BLEND_PX2 = 140  # nor are the edges of smaller ones blended
 
 
 class Texture:
@@ -27,16 +29,11 @@ class Texture:
         Args:
             image: (H, W, 4) uint8 RGBA, colours premultiplied by alpha, or (H, W, 3) RGB for an opaque one.
         """
-        if image.shape[2] == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-        self.image = image
-        self._opaque_edge = bool((image[:, 0, 3] == 255).mean() > 0.9 and (image[:, -1, 3] == 255).mean() > 0.9)
+        self.opaque = image.shape[2] == 3
+        self.image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if self.opaque else image
+        # An opaque edge reaches past its rectangle, so that walls meet without a gap.
+        self.pad_px = 2 if self.opaque else 0
         self._levels: dict[tuple[int, int], np.ndarray] = {}
-
-    @property
-    def pad_px(self) -> int:
-        """Texels added on each side: an opaque edge reaches past its rectangle so that walls meet without a gap."""
-        return 1 if self._opaque_edge else 0
 
     def level(self, across: int, down: int) -> np.ndarray:
         """The picture reduced by 2**across in width and 2**down in height, with its padding."""
@@ -45,8 +42,10 @@ class Texture:
             height, width = self.image.shape[:2]
             size = (max(1, width >> across), max(1, height >> down))
             image = self.image if key == (0, 0) else cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
-            if self._opaque_edge:
-                image = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+            if self.opaque:
+                image = cv2.copyMakeBorder(image, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+                # Colours stay whole where alpha falls off, so that the edge needs no blending.
+                image[[0, -1], :, 3] = image[:, [0, -1], 3] = 0
             self._levels[key] = image
         return self._levels[key]
 
@@ -123,44 +122,58 @@ def draw(panels: Panels, view: View, buffers: Buffers) -> None:
     normal = np.cross(across, down)
     offset = np.einsum("ni,ni->n", normal, origin)
     corners = np.stack([origin, origin + across, origin + across + down, origin + down], axis=1)
-    nearest = corners[..., 2].min(1)
     keep = (corners[..., 2].max(1) > NEAR_M) & (np.abs(offset) > 1e-9) & ~(panels.one_sided & (offset < 0))
-    boxes, lengths = _footprints(corners, nearest, view)
-    keep &= (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+    boxes, lengths = _footprints(corners, view)
+    keep &= (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3]) & (lengths.prod(1) > _LEAST_PX2)
     chosen = np.flatnonzero(keep)
-    chosen = chosen[np.argsort(-corners[chosen, :, 2].mean(1), kind="stable")]
     if not len(chosen):
         return
+    # Walls go first, near to far, so that what they hide is dropped early; cut-outs then blend from far to near.
+    opaque = np.array([panels.textures[i].opaque for i in chosen])
+    far = corners[chosen, :, 2].mean(1)
+    order = np.lexsort((np.where(opaque, far, -far), ~opaque))
+    chosen, opaque = chosen[order], opaque[order]
     intrinsics = view.intrinsics
-    to_pixel = intrinsics @ np.stack([across, down, origin], axis=2)[chosen]
-    to_texture = np.linalg.inv(to_pixel)
-    planes = (normal[chosen] / offset[chosen, None]) @ np.linalg.inv(intrinsics)
+    to_texture = np.linalg.inv(intrinsics @ np.stack([across, down, origin], axis=2)[chosen])
+    planes = ((normal[chosen] / offset[chosen, None]) @ np.linalg.inv(intrinsics)).astype(np.float32)
+    pictures, to_texel = _fit_textures([panels.textures[i] for i in chosen], to_texture, lengths[chosen], boxes[chosen])
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     pixels = buffers.rgba.view(np.uint32)[..., 0]
-    for index, matrix, plane in zip(chosen, to_texture, planes.astype(np.float32)):
-        x0, y0, x1, y1 = boxes[index]
-        picture, matrix = _texture_for(panels.textures[index], matrix, lengths[index], x0, y0)
-        patch = cv2.warpPerspective(picture, matrix, (int(x1 - x0), int(y1 - y0)),
-                                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    for index, solid, box, plane, picture, matrix in zip(chosen.astype(np.int32), opaque.tolist(), boxes[chosen].tolist(), planes, pictures, to_texel):
+        x0, y0, x1, y1 = box
+        area = (slice(y0, y1), slice(x0, x1))
         depth = plane[0] * columns[x0:x1] + (plane[1] * rows[y0:y1] + plane[2])
-        area = np.s_[y0:y1, x0:x1]
         behind = buffers.inverse_depth[area]
-        seen = depth > behind
+        owned = depth > behind
+        if not owned.any():
+            continue
+        patch = cv2.warpPerspective(picture, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         alpha = patch[..., 3]
-        owned = (alpha >= 128) & seen
-        soft = (alpha > 6) & (alpha < 250) & seen
-        np.copyto(pixels[area], patch.view(np.uint32)[..., 0], where=owned & ~soft)
-        if soft.any():
-            top, under = patch[soft], buffers.rgba[area][soft]
-            buffers.rgba[area][soft] = top + (under * (255 - top[:, 3:4].astype(np.uint16)) // 255).astype(np.uint8)
+        if not solid and depth.size > _BLEND_PX2:
+            _blend_edges(buffers.rgba[area], patch, (alpha > 6) & (alpha < 250) & owned)
+        owned &= alpha >= 128
+        np.copyto(pixels[area], patch.view(np.uint32)[..., 0], where=owned)
         np.copyto(behind, depth, where=owned)
-        np.copyto(buffers.surface[area], np.int32(index), where=owned)
+        np.copyto(buffers.surface[area], index, where=owned)
 
 
-def _footprints(corners: np.ndarray, nearest: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel boxes (N, 4) x0 y0 x1 y1, cut to the image, and mean projected edge lengths (N, 2)."""
+def _blend_edges(under: np.ndarray, patch: np.ndarray, soft: np.ndarray) -> None:
+    """Mix the soft texels with what is behind them, in the patch and in the picture."""
+    rows, columns = soft.nonzero()
+    if len(rows):
+        top = patch[rows, columns]
+        rest = (255 - top[:, 3:4]).astype(np.uint16)
+        mixed = top + (under[rows, columns] * rest // 255).astype(np.uint8)
+        mixed[:, 3] = top[:, 3]
+        patch[rows, columns] = mixed
+        under[rows, columns] = mixed
+
+
+def _footprints(corners: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel boxes (N, 4) x0 y0 x1 y1, cut to the image, and projected edge lengths (N, 2) in pixels."""
     height, width = view.size_hw
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    nearest = corners[..., 2].min(1)
     points = corners[..., :2] / np.maximum(corners[..., 2:], NEAR_M) * view.focal_px + centre
     low, high = points.min(1), points.max(1)
     for index in np.flatnonzero((nearest < NEAR_M) & (corners[..., 2].max(1) > NEAR_M)):
@@ -188,15 +201,14 @@ def _clip_near(corners: np.ndarray) -> np.ndarray:
     return np.array(result)
 
 
-def _texture_for(texture: Texture, matrix: np.ndarray, lengths_px: np.ndarray, x0: int, y0: int) -> tuple[np.ndarray, np.ndarray]:
-    """The reduced picture that fits the size on screen, and the map from box pixels to its texels."""
-    height, width = texture.image.shape[:2]
-    across = min(_MAX_LEVEL, max(0, int(np.log2(width / max(lengths_px[0], 1.0)) + 0.3)))
-    down = min(_MAX_LEVEL, max(0, int(np.log2(height / max(lengths_px[1], 1.0)) + 0.3)))
-    picture = texture.level(across, down)
-    pad = texture.pad_px
-    shift = pad - 0.5
-    w, h = picture.shape[1] - 2 * pad, picture.shape[0] - 2 * pad
-    scaled = np.array([matrix[0] * w + matrix[2] * shift, matrix[1] * h + matrix[2] * shift, matrix[2]])
-    scaled[:, 2] += scaled[:, 0] * x0 + scaled[:, 1] * y0
-    return picture, scaled
+def _fit_textures(textures: list[Texture], to_texture: np.ndarray, lengths_px: np.ndarray, boxes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """The reduced pictures that fit the sizes on screen, and the maps (N, 3, 3) from box pixels to their texels."""
+    sizes = np.array([(t.image.shape[1], t.image.shape[0]) for t in textures])
+    levels = np.clip(np.floor(np.log2(sizes / np.maximum(lengths_px, 1.0)) + .3), 0, _MAX_LEVEL).astype(int)
+    reduced = np.maximum(sizes >> levels, 1)
+    shift = np.array([t.pad_px for t in textures]) - .5
+    matrix = to_texture.copy()
+    for axis in range(2):
+        matrix[:, axis] = matrix[:, axis] * reduced[:, axis, None] + matrix[:, 2] * shift[:, None]
+    matrix[:, :, 2] += matrix[:, :, 0] * boxes[:, 0, None] + matrix[:, :, 1] * boxes[:, 1, None]
+    return [t.level(*level) for t, level in zip(textures, levels.tolist())], matrix

@@ -19,6 +19,14 @@ _SKIN = [(214, 172, 146), (186, 138, 108), (122, 84, 62), (226, 190, 166), (90, 
 _HAIR = [(40, 30, 26), (86, 60, 38), (150, 120, 76), (24, 22, 22), (140, 136, 132)]
 
 
+def _add_shadow(parts: PanelList, half_width_m: float, half_length_m: float, label: int) -> None:
+    image = np.zeros((24, 24, 4), np.uint8)
+    cv2.circle(image, (12, 12), 8, (0, 0, 0, 160), -1)
+    # Never half opaque: a shadow tints the ground without owning it.
+    image = np.minimum(cv2.GaussianBlur(image, (9, 9), 2.5), 120)
+    parts.add((-half_width_m, .01, half_length_m), (2 * half_width_m, 0.0, 0.0), (0.0, 0.0, -2 * half_length_m), Texture(image), label, facing=0.0)
+
+
 @dataclass
 class Walker:
     """One person with their looks; phases of the step are painted when first needed."""
@@ -38,6 +46,7 @@ class Walker:
         phase = int(walked_m / 1.5 * _PHASES) % _PHASES
         if phase not in self.pictures:
             parts = PanelList()
+            _add_shadow(parts, .45, .35, PEDESTRIAN)
             parts.add_card(0.0, 0.0, 1.1, 2.0, Texture(self._paint(2 * np.pi * phase / _PHASES)), PEDESTRIAN)
             self.pictures[phase] = parts.build()
         return self.pictures[phase]
@@ -122,6 +131,7 @@ class Cyclist:
         if phase not in self.pictures:
             angle = 2 * np.pi * phase / _PHASES
             parts = PanelList()
+            _add_shadow(parts, .4, 1.0, BICYCLIST)
             parts.add((0.0, 1.9, -0.9), (0.0, 0.0, 1.8), (0.0, -1.9, 0.0), Texture(self._paint_side(angle)), BICYCLIST, facing=0.0)
             parts.add_card(0.0, 0.0, 0.9, 1.9, Texture(self._paint_back(angle)), BICYCLIST)
             self.pictures[phase] = parts.build()

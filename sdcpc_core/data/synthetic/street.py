@@ -83,6 +83,7 @@ class Street:
         self._seed, self._route, self.profile = seed, route, profile
         self._zone_odds = rng.dirichlet([1.1, 1.1, 1.0, .6, .6])
         self._facades = {zone: [facades.paint_facade(rng, zone) for _ in range(4 if zone != "modern" else 2)] for zone in _ZONES[:4]}
+        self._chimney_wall = facades.paint_chimney(rng)
         self._fences = [facades.paint_fence(rng) for _ in range(3)]
         bare = rng.choice([0.0, .35, .9], p=[.45, .3, .25])
         self._trees = [(plants.paint_bare_crown(rng), plants.paint_bare_crown(rng), True) if rng.random() < bare
@@ -97,7 +98,6 @@ class Street:
         self._parked = rng.uniform(.1, .95)
         self._crowd = rng.uniform(0, 1.2)
         self._junctions = rng.uniform(.05, .35)
-        self._shadow_texture = Texture(_blob_shadow())
 
     def block(self, index: int) -> Block:
         """Lay out a block; the same index gives the same block."""
@@ -157,20 +157,24 @@ class Street:
                 self._plant_bush(plot, rng.uniform(z0, z1), sign * (edge + rng.uniform(.9, setback)), rng.uniform(.8, 1.8))
 
     def _build(self, plot: _Plot, house: facades.Facade, z0: float, z1: float, sign: int, d_m: float, height_m: float) -> None:
-        depth, d = 9.0, sign * d_m
+        depth, d, scale = facades.DEPTH_M, sign * d_m, height_m / house.height_m
+        ridge = house.ridge_m * scale
         self._along(plot, z0, z1, d, 0.0, height_m, house.front, BUILDING, sign)
-        for z in (z0, z1):
-            x = self._x(z, d)
-            plot.parts.add((min(x, x + sign * depth), height_m, z), (depth, 0.0, 0.0), (0.0, -height_m, 0.0), house.side, BUILDING)
-        if house.pitched:
-            ridge = plot.rng.uniform(1.6, 3.2)
-            self._along(plot, z0 - .1, z1 + .1, d - sign * .25, height_m - .1, height_m + ridge, house.roof, BUILDING, sign, lean_m=4.5)
-            self._chimney(plot, house, z0 + .6, d + sign * 4.2, height_m + ridge)
-        plot.shadows.append(Shadow((z0, z1), tuple(sorted((d, d + sign * depth))), height_m + (1.5 if house.pitched else 0.0)))
+        for z in (z0 + .02, z1 - .02):
+            # The end walls begin behind the front, or their edge would show beside it.
+            x = self._x(z, d) + sign * .15
+            plot.parts.add((min(x, x + sign * depth), height_m + ridge, z), (depth, 0.0, 0.0), (0.0, -height_m - ridge, 0.0), house.side, BUILDING)
+        if ridge:
+            self._along(plot, z0 - .1, z1 + .1, d - sign * .25, height_m - .1, height_m + ridge, house.roof, BUILDING, sign, lean_m=depth / 2 + .25)
+            for z in (z0 + .5, z1 - 1.2):
+                self._chimney(plot, z, d + sign * (depth / 2 - .5), height_m + ridge, sign)
+        plot.shadows.append(Shadow((z0, z1), tuple(sorted((d, d + sign * depth))), height_m + ridge / 2))
 
-    def _chimney(self, plot: _Plot, house: facades.Facade, z: float, d: float, ridge_m: float) -> None:
-        plot.parts.add((self._x(z, d) - .5, ridge_m + 1.0, z), (1.0, 0.0, 0.0), (0.0, -2.2, 0.0), house.side, BUILDING)
-        plot.parts.add((self._x(z, d) - .5, ridge_m + 1.0, z), (0.0, 0.0, .7), (0.0, -2.2, 0.0), house.side, BUILDING)
+    def _chimney(self, plot: _Plot, z: float, d: float, ridge_m: float, sign: int) -> None:
+        if plot.rng.random() < .55:
+            x = self._x(z, d)
+            plot.parts.add((x - .4, ridge_m + .9, z), (.8, 0.0, 0.0), (0.0, -1.8, 0.0), self._chimney_wall, BUILDING)
+            plot.parts.add((x - sign * .4, ridge_m + .9, z), (0.0, 0.0, .7), (0.0, -1.8, 0.0), self._chimney_wall, BUILDING)
 
     def _fence_off(self, plot: _Plot, side: int, z0: float, z1: float, d_m: float) -> None:
         sign = 2 * side - 1
@@ -275,7 +279,3 @@ class Street:
                     plot.shadows.append(Shadow((z - 1.9, z + 1.9), (d - .8, d + .8), 1.3))
             z += rng.uniform(5.0, 6.2)
 
-
-def _blob_shadow() -> np.ndarray:
-    image = np.zeros((32, 32, 4), np.uint8)
-    return image

@@ -137,6 +137,9 @@ def _strip(rng: np.random.Generator, body: _Body, name: str, rear: bool, top: fl
     if name in ("roof", "bonnet"):
         # Level sheet metal mirrors the sky.
         image[..., :3] = (image[..., :3] * 0.72 + np.array([58, 62, 66])).clip(0, 255).astype(np.uint8)
+    # Bodies curve away at the sides and catch less of the sky there.
+    across = np.linspace(-1, 1, width, dtype=np.float32)
+    image[..., :3] = (image[..., :3] * (1.04 - .34 * np.abs(across) ** 4)[None, :, None]).clip(0, 255).astype(np.uint8)
     cut = np.array([[width * (1 - top) / 2, -1], [width * (1 + top) / 2, -1], [width * (1 + low) / 2, height], [width * (1 - low) / 2, height]])
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [np.round(cut).astype(np.int32)], 255)
