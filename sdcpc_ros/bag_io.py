@@ -246,12 +246,13 @@ class BagWriter:
         Args:
             connection: what ``add_topic`` returned.
             bag_ns: time of recording (ns).
-            message: message object, or its bytes if it is serialized.
+            message: message object, or the bytes of a serialized one.
 
         Raises:
             OutputError: it cannot be written.
         """
-        raw = message if isinstance(message, bytes) else standard_types().serialize_cdr(message, connection.msgtype)
+        is_raw = isinstance(message, (bytes, memoryview))
+        raw = message if is_raw else standard_types().serialize_cdr(message, connection.msgtype)
         with self._system_errors():
             self._writer.write(connection, bag_ns, raw)
 

@@ -1,0 +1,33 @@
+"""Compressed image messages to numpy."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sdcpc_core.errors import InputError
+
+
+def compressed_to_rgb(message: Any) -> np.ndarray:
+    """Decode a JPEG or PNG picture.
+
+    Args:
+        message: ``sensor_msgs/CompressedImage`` or an object with its fields.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: the data are no picture, or a depth image.
+    """
+    if "compressedDepth" in message.format:
+        raise InputError(
+            f"format {message.format!r} is a depth image, not a camera picture; use the colour image topic"
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    # The camera's own orientation is what labels must match, whatever the picture's EXIF says.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(data, flags) if data.size else None
+    if pixels is None:
+        raise InputError(f"compressed image of format {message.format!r} is no readable JPEG or PNG")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
