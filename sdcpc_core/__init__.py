@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdcpc_core.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
-    from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError, SdcpcError
-    from sdcpc_core.errors import MissingDependencyError
+    from sdcpc_core.errors import (
+        CheckpointError,
+        ConfigError,
+        InputError,
+        MissingDependencyError,
+        OutputError,
+        SdcpcError,
+    )
     from sdcpc_core.labels import CAMVID, LabelSet
     from sdcpc_core.models import build_model
     from sdcpc_core.models.video_model import FrameState, VideoModel

@@ -1,5 +1,6 @@
 """The console script: dispatch, and errors in one line."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -117,9 +118,13 @@ def test_argparse_ends_a_command_itself(sdcpc):
 
 
 def test_reader_of_a_pipe_may_leave(fake_commands):
-    program = f"import sys; sys.path.insert(0, {str(fake_commands)!r}); from sdcpc_core.cli import main; sys.exit(main())"
+    program = "import sys; from sdcpc_core.cli import main; sys.exit(main())"
     with subprocess.Popen(
-        [sys.executable, "-c", program, "endless"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, "endless"],
+        env=os.environ | {"PYTHONPATH": str(fake_commands)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout.readline() == "more\n"
         process.stdout.close()
