@@ -1,5 +1,6 @@
 """What pip and colcon install, and that it runs from there."""
 
+import ast
 import os
 import shutil
 import signal
@@ -77,6 +78,20 @@ def test_colcon_builds_a_node_that_runs(sources, options):
         finally:
             node.kill()
     assert "shipped checkpoint: 11 classes" in log
+
+
+def test_ros_is_told_every_dependency_it_can_install():
+    from_pip = {"av", "rich", "rosbags", "safetensors", "torch"}
+    rosdep_keys = {"cv2": "python3-opencv", "numpy": "python3-numpy", "yaml": "python3-yaml"}
+    sources = [*ROOT.glob("sdcpc_ros/*.py"), *ROOT.glob("launch/*.py")]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source.read_bytes()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - from_pip
+    modules -= {"sdcpc_core", "sdcpc_ros"}
+
+    declared = {tag.text for tag in ElementTree.parse(ROOT / "package.xml").iter("exec_depend")}
+    assert {rosdep_keys.get(module, module) for module in modules} <= declared
 
 
 def test_the_version_is_the_same_everywhere():
