@@ -1,0 +1,81 @@
+"""Start the segmentation node, and RViz where it is wanted."""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchContext, LaunchDescription
+
+
+def generate_launch_description() -> LaunchDescription:
+    config = Path(get_package_share_directory("sdcpc_ros")) / "config"
+    arguments = [
+        DeclareLaunchArgument("image", default_value="image", description="camera topic (sensor_msgs/Image)"),
+        DeclareLaunchArgument(
+            "checkpoint", default_value="", description="checkpoint file; empty: as the parameter file says"
+        ),
+        DeclareLaunchArgument(
+            "device", default_value="", description="auto, cpu, cuda, cuda:1; empty: as the parameter file says"
+        ),
+        DeclareLaunchArgument(
+            "params_file", default_value=str(config / "segmentation.yaml"), description="parameters of the node"
+        ),
+        DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and its topics"),
+        DeclareLaunchArgument(
+            "use_sim_time", default_value="false", choices=["true", "false"], description="take the time from /clock"
+        ),
+        DeclareLaunchArgument(
+            "log_level",
+            default_value="info",
+            choices=["debug", "info", "warn", "error", "fatal"],
+            description="least severity the node logs",
+        ),
+        DeclareLaunchArgument(
+            "rviz", default_value="false", choices=["true", "false"], description="show camera and results in RViz"
+        ),
+    ]
+    # By default Fast DDS loses most images over 0.5 MB. Other middleware ignores the variable.
+    large_data = SetEnvironmentVariable(
+        "FASTDDS_BUILTIN_TRANSPORTS", EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="LARGE_DATA")
+    )
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", str(config / "segmentation.rviz")],
+        parameters=[{"use_sim_time": _flag("use_sim_time")}],
+        remappings=[("image", LaunchConfiguration("image"))],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return LaunchDescription([*arguments, large_data, OpaqueFunction(function=_segmentation_node), rviz])
+
+
+def _segmentation_node(context: LaunchContext) -> list[Node]:
+    # An argument left empty must not override the parameter file.
+    given = {name: LaunchConfiguration(name).perform(context) for name in ("checkpoint", "device")}
+    overrides = {name: ParameterValue(value, value_type=str) for name, value in given.items() if value}
+    return [
+        Node(
+            package="sdcpc_ros",
+            executable="segmentation_node",
+            name="segmentation",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=[
+                LaunchConfiguration("params_file"),
+                {"use_sim_time": _flag("use_sim_time"), **overrides},
+            ],
+            remappings=[("image", LaunchConfiguration("image"))],
+            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+            output="screen",
+            emulate_tty=True,
+        )
+    ]
+
+
+def _flag(name: str) -> ParameterValue:
+    return ParameterValue(LaunchConfiguration(name), value_type=bool)
