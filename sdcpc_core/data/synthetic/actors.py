@@ -31,8 +31,8 @@ class Actor:
 
     def moves(self, time_s: float) -> bool:
         """Whether it is faster than 5 cm/s at that time."""
-        a, b = self.place(time_s - .02), self.place(time_s + .02)
-        return abs(a[0] - b[0]) + abs(a[1] - b[1]) > .002
+        a, b = self.place(time_s - 0.02), self.place(time_s + 0.02)
+        return abs(a[0] - b[0]) + abs(a[1] - b[1]) > 0.002
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,31 @@ class Actors:
         self._walkers = {side: [people.make_walker(rng, sideways=side) for _ in range(5)] for side in (False, True)}
         self._cyclists = [people.make_cyclist(rng) for _ in range(3)]
         self._lanes = self._make_lanes(rng)
-        self._leaders = [self._leader(rng, rank) for rank in range(int(rng.choice([0, 1, 2, 3], p=[.3, .35, .2, .15])))]
+        self._leaders = [
+            self._leader(rng, rank) for rank in range(int(rng.choice([0, 1, 2, 3], p=[0.3, 0.35, 0.2, 0.15])))
+        ]
 
     def _make_lanes(self, rng: np.random.Generator) -> list[_Lane]:
         profile, drive = self._profile, self._profile.drive_side
-        lanes = [_Lane(1, -drive * profile.lane_m / 2, -rng.uniform(5, 13), rng.uniform(14, 40), rng.uniform(.1, .9), "vehicle")]
-        edge = profile.lane_m - .45
-        lanes.append(_Lane(2, drive * edge, rng.uniform(3, 5), rng.uniform(14, 60), rng.uniform(0, .8), "cyclist"))
-        lanes.append(_Lane(3, -drive * edge, -rng.uniform(3, 5.5), rng.uniform(18, 70), rng.uniform(0, .7), "cyclist"))
+        lanes = [
+            _Lane(
+                1,
+                -drive * profile.lane_m / 2,
+                -rng.uniform(5, 13),
+                rng.uniform(14, 40),
+                rng.uniform(0.1, 0.9),
+                "vehicle",
+            )
+        ]
+        edge = profile.lane_m - 0.45
+        lanes.append(_Lane(2, drive * edge, rng.uniform(3, 5), rng.uniform(14, 60), rng.uniform(0, 0.8), "cyclist"))
+        lanes.append(_Lane(3, -drive * edge, -rng.uniform(3, 5.5), rng.uniform(18, 70), rng.uniform(0, 0.7), "cyclist"))
         crowd = rng.uniform(0, 1) ** 1.3
         for number in range(6):
             side = number % 2
-            d = (2 * side - 1) * (profile.half_m(side) + rng.uniform(.9, profile.pavement_m[side] - .5))
-            speed = rng.uniform(.9, 1.7) * rng.choice([-1, 1])
-            lanes.append(_Lane(10 + number, d, speed, rng.uniform(7, 24), crowd * rng.uniform(.3, 1), "walker"))
+            d = (2 * side - 1) * (profile.half_m(side) + rng.uniform(0.9, profile.pavement_m[side] - 0.5))
+            speed = rng.uniform(0.9, 1.7) * rng.choice([-1, 1])
+            lanes.append(_Lane(10 + number, d, speed, rng.uniform(7, 24), crowd * rng.uniform(0.3, 1), "walker"))
         return lanes
 
     def around(self, time_s: float, blocks: dict[int, Block], range_m: tuple[float, float]) -> list[Actor]:
@@ -101,12 +112,13 @@ class Actors:
         rng = np.random.default_rng([self._seed, 31, lane.tag, slot + 2**24])
         if rng.random() > lane.occupied:
             return None
-        start = (slot + rng.uniform(0, .45)) * lane.spacing_m
-        d = lane.d_m + rng.normal(0, .08)
+        start = (slot + rng.uniform(0, 0.45)) * lane.spacing_m
+        d = lane.d_m + rng.normal(0, 0.08)
         heading = 0.0 if lane.speed_m_s > 0 else np.pi
 
         def place(time_s: float) -> Place:
             return start + lane.speed_m_s * time_s, d, heading
+
         return Actor(place, self._picture(rng, lane.kind))
 
     def _picture(self, rng: np.random.Generator, kind: str) -> Callable[[float, Place], Panels]:
@@ -119,12 +131,18 @@ class Actors:
 
     def _leader(self, rng: np.random.Generator, rank: int) -> Actor:
         """A car ahead of the camera in its own lane, now nearer, now farther."""
-        near, swing, wave_hz, phase = 8.5 + 26 * rank, rng.uniform(1, 14), rng.uniform(.015, .05), rng.uniform(0, 2 * np.pi)
-        d = self._profile.drive_side * self._profile.lane_m / 2 + rng.normal(0, .1)
+        near, swing, wave_hz, phase = (
+            8.5 + 26 * rank,
+            rng.uniform(1, 14),
+            rng.uniform(0.015, 0.05),
+            rng.uniform(0, 2 * np.pi),
+        )
+        d = self._profile.drive_side * self._profile.lane_m / 2 + rng.normal(0, 0.1)
 
         def place(time_s: float) -> Place:
-            gap = near + swing * (.5 + .5 * np.sin(2 * np.pi * wave_hz * time_s + phase))
+            gap = near + swing * (0.5 + 0.5 * np.sin(2 * np.pi * wave_hz * time_s + phase))
             return self._ego.distance_m(time_s) + gap, d, 0.0
+
         return Actor(place, self._picture(rng, "vehicle"))
 
     def _crossing(self, index: int, block: Block) -> list[Actor]:
@@ -133,7 +151,7 @@ class Actors:
 
     def _plan_crossing(self, index: int, block: Block) -> list[Actor]:
         rng = np.random.default_rng([self._seed, 32, index + 2**20])
-        count = rng.poisson(1.8 if block.zebra_z_m is not None else .35)
+        count = rng.poisson(1.8 if block.zebra_z_m is not None else 0.35)
         middle = block.zebra_z_m if block.zebra_z_m is not None else index * BLOCK_M + rng.uniform(4, 36)
         return [self._crosser(rng, middle + rng.uniform(-1.3, 1.3)) for _ in range(count)]
 
@@ -146,5 +164,6 @@ class Actors:
         def place(time_s: float) -> Place:
             walked = np.clip(begin + end - speed * (done - time_s), 0, begin + end)
             return z_m, float(sign * (walked - begin)), 0.0 if sign > 0 else np.pi
+
         body, phase = self._walkers[True][rng.integers(5)], rng.uniform(0, 3)
         return Actor(place, lambda time_s, place: body.panels(sign * place[1] + 20 + phase))

@@ -59,7 +59,7 @@ class View:
         return np.array([[self.focal_px, 0, (width - 1) / 2], [0, self.focal_px, (height - 1) / 2], [0, 0, 1.0]])
 
     def ray_axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """x / z of every column (W,) and y / z of every row (H,), float32."""
+        """X / z of every column (W,) and y / z of every row (H,), float32."""
         height, width = self.size_hw
         columns = (np.arange(width) - (width - 1) / 2) / self.focal_px
         rows = (np.arange(height) - (height - 1) / 2) / self.focal_px
@@ -105,7 +105,12 @@ class Ego:
         sway = self._sway_m * (self._wave(0.11, 2, time_s) + 0.4 * self._wave(0.37, 3, time_s))
         x = float(self._route.x_m(z)) + self._lane_centre_m + sway
         y = -self._height_m + 0.015 * self._wave(1.3, 4, time_s)
-        yaw = self._route.yaw(z + 4.0) + self._yaw + 0.02 * self._wave(0.09, 5, time_s) + 0.004 * self._wave(0.7, 6, time_s)
+        yaw = (
+            self._route.yaw(z + 4.0)
+            + self._yaw
+            + 0.02 * self._wave(0.09, 5, time_s)
+            + 0.004 * self._wave(0.7, 6, time_s)
+        )
         pitch = self._pitch + self._bounce * (self._wave(1.5, 7, time_s) + 0.5 * self._wave(3.1, 8, time_s))
         roll = self._roll + 0.004 * self._wave(0.8, 9, time_s)
         rotation = _roll_matrix(roll) @ _pitch_matrix(pitch) @ yaw_matrix(yaw).T

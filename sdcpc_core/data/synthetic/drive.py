@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from sdcpc_core.data.synthetic.actors import Actor, Actors
@@ -17,7 +18,9 @@ from sdcpc_core.data.synthetic.panels import NEAR_M, Buffers, Panels, draw, join
 from sdcpc_core.data.synthetic.street import BLOCK_M, Block, Street, make_profile
 from sdcpc_core.errors import ConfigError
 
-_BLOCKS_AHEAD = 5
+# Far enough that a block appears as a few pixels; the ground is drawn out to infinity from its last block.
+_BLOCKS_AHEAD = 7
+_GROUND_BLOCKS = 5
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ class SyntheticDrive:
         self._street = Street(self._seed, sources[5], self._route, self._profile)
         self._actors = Actors(self._seed, sources[6], self._route, self._profile, self._ego)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
+        # What stands in view, joined; it changes only when the camera enters the next block.
         self._strip: tuple[int, list[np.ndarray], np.ndarray] | None = None
+        self._still: tuple[int, Panels] | None = None
 
     def frame(self, index: int, *, flow_to: int | None = None) -> SyntheticFrame:
         """Draw one frame; the same index gives the same bytes.
@@ -95,11 +100,11 @@ class SyntheticDrive:
         first = int(np.floor(view.position_m[2] / BLOCK_M))
         blocks = self._blocks_around(first)
         image, label_map = self._backdrop.draw(view)
-        rgba = np.dstack([image, np.full(self._size_hw, 255, np.uint8)])
+        rgba = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
         buffers = Buffers(rgba, np.zeros(self._size_hw, np.float32), np.full(self._size_hw, -1, np.int32))
         strip, strip_labels = self._ground_strip(first, blocks)
         self._ground.draw(view, strip, strip_labels, first * BLOCK_M, buffers, label_map)
-        actors = self._actors.around(time_s, blocks, (view.position_m[2] - 3.0, view.position_m[2] + 170.0))
+        actors = self._actors.around(time_s, blocks, (view.position_m[2] - 3.0, view.position_m[2] + 240.0))
         panels, owner = self._gather(first, blocks, actors, time_s)
         draw(panels, view, buffers)
         hit = buffers.surface >= 0
@@ -108,9 +113,15 @@ class SyntheticDrive:
         body = np.append(owner, 0)[surface]
         light = self._light_of(panels, surface, buffers)
         noise = np.random.default_rng([self._seed, 2, index])
-        picture = self._light.develop(np.ascontiguousarray(rgba[..., :3]), light, buffers.inverse_depth, time_s, noise)
+        picture = self._light.develop(
+            cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), light, buffers.inverse_depth, time_s, noise
+        )
         moving = np.array([False] + [actor.moves(time_s) for actor in actors])[body]
-        flow = None if flow_to is None else self._flow(view, buffers.inverse_depth, body, actors, time_s, flow_to / self._rate_hz)
+        flow = (
+            None
+            if flow_to is None
+            else self._flow(view, buffers.inverse_depth, body, actors, time_s, flow_to / self._rate_hz)
+        )
         return SyntheticFrame(picture, label_map, flow, moving, round(time_s * 1e9))
 
     def frames(self, count: int) -> Iterator[SyntheticFrame]:
@@ -118,7 +129,7 @@ class SyntheticDrive:
         return (self.frame(index) for index in range(count))
 
     def _blocks_around(self, first: int) -> dict[int, Block]:
-        wanted = range(first - 2, first + _BLOCKS_AHEAD + 2)
+        wanted = range(first - 1, first + _BLOCKS_AHEAD)
         for index in wanted:
             if index not in self._blocks:
                 self._blocks[index] = self._street.block(index)
@@ -129,15 +140,18 @@ class SyntheticDrive:
 
     def _ground_strip(self, first: int, blocks: dict[int, Block]) -> tuple[list[np.ndarray], np.ndarray]:
         if self._strip is None or self._strip[0] != first:
-            painted = [self._ground.block(first + i, blocks) for i in range(_BLOCKS_AHEAD)]
-            levels = [np.concatenate(level) for level in zip(*(levels for levels, _ in painted))]
+            painted = [self._ground.block(first + i, blocks) for i in range(_GROUND_BLOCKS)]
+            levels = [np.concatenate(level) for level in zip(*(levels for levels, _ in painted), strict=False)]
             self._strip = (first, levels, np.concatenate([labels for _, labels in painted]))
         return self._strip[1:]
 
-    def _gather(self, first: int, blocks: dict[int, Block], actors: list[Actor], time_s: float) -> tuple[Panels, np.ndarray]:
+    def _gather(
+        self, first: int, blocks: dict[int, Block], actors: list[Actor], time_s: float
+    ) -> tuple[Panels, np.ndarray]:
         """All panels in view, and the number of the actor that each belongs to; 0 is the street itself."""
-        parts = [blocks[first + i].panels for i in range(-1, _BLOCKS_AHEAD)]
-        owners = [0] * len(parts)
+        if self._still is None or self._still[0] != first:
+            self._still = (first, join([blocks[first + i].panels for i in range(-1, _BLOCKS_AHEAD)]))
+        parts, owners = [self._still[1]], [0]
         for number, actor in enumerate(actors, start=1):
             parts.append(actor.picture(time_s, actor.place(time_s)).placed(*actor.pose(time_s, self._route)))
             owners.append(number)
@@ -146,27 +160,45 @@ class SyntheticDrive:
     def _light_of(self, panels: Panels, surface: np.ndarray, buffers: Buffers) -> np.ndarray:
         table = np.concatenate([self._light.on_panels(panels), self._light.ground[None].astype(np.float32)])
         light = np.take(table, surface, axis=0)
-        light[buffers.inverse_depth <= 0] = 1.0
+        light[buffers.inverse_depth <= 0] = self._light.sky_gain
         return light
 
-    def _flow(self, view: View, inverse_depth: np.ndarray, body: np.ndarray, actors: list[Actor], time_s: float, other_s: float) -> np.ndarray:
-        height, width = self._size_hw
+    def _flow(
+        self,
+        view: View,
+        inverse_depth: np.ndarray,
+        body: np.ndarray,
+        actors: list[Actor],
+        time_s: float,
+        other_s: float,
+    ) -> np.ndarray:
         other = self._ego.view(other_s, self._size_hw)
+        height, width = self._size_hw
         columns, rows = view.ray_axes()
-        rays = np.stack(np.broadcast_arrays(columns, rows[:, None], np.float32(1)), axis=-1)
         # Points are homogeneous, (ray, 1 / depth), so that the sky at infinity needs no case of its own.
-        turn = other.rotation @ view.rotation.T
-        shift = other.rotation @ (view.position_m - other.position_m)
-        target = rays @ turn.T.astype(np.float32) + inverse_depth[..., None] * shift.astype(np.float32)
+        turn = (other.rotation @ view.rotation.T).astype(np.float32)
+        shift = (other.rotation @ (view.position_m - other.position_m)).astype(np.float32)
+        target = [
+            turn[i, 0] * columns + (turn[i, 1] * rows + turn[i, 2])[:, None] + inverse_depth * shift[i]
+            for i in range(3)
+        ]
         for number in np.unique(body[body > 0]):
-            own = body == number
+            at = np.nonzero(body == number)
             (r0, p0), (r1, p1) = (actors[number - 1].pose(t, self._route) for t in (time_s, other_s))
             spin = r1 @ r0.T
-            own_turn = other.rotation @ spin @ view.rotation.T
-            own_shift = other.rotation @ (spin @ (view.position_m - p0) + p1 - other.position_m)
-            target[own] = rays[own] @ own_turn.T + inverse_depth[own, None] * own_shift
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pixels = target[..., :2] / target[..., 2:] * np.float32(view.focal_px) + np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
-        inside = ((pixels > -.5) & (pixels < (width - .5, height - .5))).all(-1) & (target[..., 2] > NEAR_M * inverse_depth)
-        grid = np.stack(np.broadcast_arrays(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]), axis=-1)
-        return np.where(inside[..., None], pixels - grid, np.nan).astype(np.float32)
+            turn = other.rotation @ spin @ view.rotation.T
+            shift = other.rotation @ (spin @ (view.position_m - p0) + p1 - other.position_m)
+            for i in range(3):
+                target[i][at] = (
+                    turn[i, 0] * columns[at[1]] + turn[i, 1] * rows[at[0]] + turn[i, 2] + inverse_depth[at] * shift[i]
+                )
+        ahead = target[2] > np.maximum(NEAR_M * inverse_depth, np.float32(1e-6))
+        scale = np.float32(view.focal_px) / np.where(ahead, target[2], np.nan)
+        x = target[0] * scale + np.float32((width - 1) / 2)
+        y = target[1] * scale + np.float32((height - 1) / 2)
+        inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+        flow = np.stack(
+            [x - np.arange(width, dtype=np.float32), y - np.arange(height, dtype=np.float32)[:, None]], axis=-1
+        )
+        flow[~inside] = np.nan
+        return flow

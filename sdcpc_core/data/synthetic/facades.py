@@ -12,9 +12,30 @@ from sdcpc_core.data.synthetic.panels import Texture
 
 PX_PER_M = 26
 DEPTH_M = 9.0
-_WALLS = [(140, 78, 58), (120, 66, 52), (176, 150, 108), (196, 178, 138), (168, 120, 84), (222, 214, 196), (206, 196, 176),
-          (150, 146, 138), (186, 186, 182), (98, 62, 52), (232, 228, 220), (158, 130, 100)]
-_SIGNS = [(24, 60, 40), (140, 24, 28), (28, 36, 84), (20, 20, 22), (210, 205, 190), (196, 120, 20), (70, 20, 60), (30, 100, 140)]
+_WALLS = [
+    (140, 78, 58),
+    (120, 66, 52),
+    (176, 150, 108),
+    (196, 178, 138),
+    (168, 120, 84),
+    (222, 214, 196),
+    (206, 196, 176),
+    (150, 146, 138),
+    (186, 186, 182),
+    (98, 62, 52),
+    (232, 228, 220),
+    (158, 130, 100),
+]
+_SIGNS = [
+    (24, 60, 40),
+    (140, 24, 28),
+    (28, 36, 84),
+    (20, 20, 22),
+    (210, 205, 190),
+    (196, 120, 20),
+    (70, 20, 60),
+    (30, 100, 140),
+]
 _ROOFS = [(92, 62, 52), (74, 74, 80), (104, 78, 62), (62, 60, 62), (120, 84, 66)]
 
 
@@ -39,7 +60,12 @@ def paint_facade(rng: np.random.Generator, kind: str) -> Facade:
     """
     storeys = int(rng.integers(2, 5)) if kind != "houses" else int(rng.integers(1, 3)) + (rng.random() < 0.3)
     storey_m = rng.uniform(2.7, 3.3)
-    width_m = {"shops": rng.uniform(5, 11), "terrace": rng.uniform(4.5, 7), "houses": rng.uniform(7, 11), "modern": rng.uniform(12, 20)}[kind]
+    width_m = {
+        "shops": rng.uniform(5, 11),
+        "terrace": rng.uniform(4.5, 7),
+        "houses": rng.uniform(7, 11),
+        "modern": rng.uniform(12, 20),
+    }[kind]
     parapet_m = rng.uniform(0.3, 1.0)
     height_m = storeys * storey_m + parapet_m
     wall = vary(rng, _WALLS[rng.integers(len(_WALLS))], 18)
@@ -66,7 +92,9 @@ def _gable(rng: np.random.Generator, height_m: float, ridge_m: float, wall: tupl
         _window(rng, image, int(x), int(y), int(x) + 22, int(y) + 32, (214, 210, 202), (170, 164, 150), (2, 2))
     _weather(rng, image)
     height, width = image.shape[:2]
-    outline = np.array([[0, ridge_m * PX_PER_M], [width / 2, 0], [width, ridge_m * PX_PER_M], [width, height], [0, height]])
+    outline = np.array(
+        [[0, ridge_m * PX_PER_M], [width / 2, 0], [width, ridge_m * PX_PER_M], [width, height], [0, height]]
+    )
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [outline.astype(np.int32)], 255)
     return np.dstack([image & mask[..., None], mask]) if ridge_m else image
@@ -98,13 +126,23 @@ def _glass(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     blend = np.linspace(0, 1, max(height, 2), dtype=np.float32)[:, None, None] ** rng.uniform(0.4, 2.0)
     pane = np.repeat(top * (1 - blend) + bottom * blend, width, axis=1)[:height]
     if rng.random() < 0.35:
-        pane[:, : max(1, width // 5)] = pane[:, -max(1, width // 5):] = vary(rng, (190, 180, 165), 30)
+        pane[:, : max(1, width // 5)] = pane[:, -max(1, width // 5) :] = vary(rng, (190, 180, 165), 30)
     elif rng.random() < 0.25:
         pane[: height // 2] = vary(rng, (200, 196, 186), 25)
     return pane.astype(np.uint8)
 
 
-def _window(rng: np.random.Generator, image: np.ndarray, x0: int, y0: int, x1: int, y1: int, frame: tuple, sill: tuple, bars: tuple[int, int]) -> None:
+def _window(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    x0: int,
+    y0: int,
+    x1: int,
+    y1: int,
+    frame: tuple,
+    sill: tuple,
+    bars: tuple[int, int],
+) -> None:
     x0, y0, x1, y1 = max(x0, 1), max(y0, 1), min(x1, image.shape[1] - 1), min(y1, image.shape[0] - 1)
     if x1 - x0 < 4 or y1 - y0 < 4:
         return
@@ -120,9 +158,11 @@ def _window(rng: np.random.Generator, image: np.ndarray, x0: int, y0: int, x1: i
     cv2.line(image, (x0 - 1, y0 - 1), (x1, y0 - 1), tuple(int(c * 0.55) for c in sill), 1)
 
 
-def _paint_storeys(rng: np.random.Generator, image: np.ndarray, storeys: int, storey_m: float, parapet_m: float, *, shop: bool) -> None:
+def _paint_storeys(
+    rng: np.random.Generator, image: np.ndarray, storeys: int, storey_m: float, parapet_m: float, *, shop: bool
+) -> None:
     height, width = image.shape[:2]
-    columns = max(2, int(round(width / PX_PER_M / rng.uniform(1.7, 2.8))))
+    columns = max(2, round(width / PX_PER_M / rng.uniform(1.7, 2.8)))
     frame = vary(rng, (228, 226, 220) if rng.random() < 0.75 else (60, 52, 48), 15)
     sill = vary(rng, (186, 178, 164), 25)
     half_width = int(width / columns * rng.uniform(0.2, 0.34))
@@ -150,7 +190,13 @@ def _door(rng: np.random.Generator, image: np.ndarray, x: int, base: int, half_w
     colour = vary(rng, _SIGNS[rng.integers(len(_SIGNS))], 20)
     cv2.rectangle(image, (x - half_width - 3, base - height - 8), (x + half_width + 3, base), (214, 208, 196), -1)
     cv2.rectangle(image, (x - half_width, base - height), (x + half_width, base), colour, -1)
-    cv2.rectangle(image, (x - half_width + 3, base - height + 4), (x + half_width - 3, base - height // 2), tuple(int(c * 0.6) for c in colour), -1)
+    cv2.rectangle(
+        image,
+        (x - half_width + 3, base - height + 4),
+        (x + half_width - 3, base - height // 2),
+        tuple(int(c * 0.6) for c in colour),
+        -1,
+    )
     cv2.circle(image, (x + half_width - 4, base - height // 2), 1, (210, 190, 120), -1)
 
 
@@ -169,13 +215,28 @@ def _shop(rng: np.random.Generator, image: np.ndarray, storey: int) -> None:
         image[y0:bottom, a:b] = _glass(rng, bottom - y0, b - a)
         for _ in range(4):
             x, y = int(rng.integers(a, b)), int(rng.integers((y0 + bottom) // 2, bottom))
-            cv2.rectangle(image, (x, y), (min(b - 1, x + int(rng.integers(3, 14))), bottom - 1), vary(rng, (120, 110, 100), 80), -1)
+            cv2.rectangle(
+                image,
+                (x, y),
+                (min(b - 1, x + int(rng.integers(3, 14))), bottom - 1),
+                vary(rng, (120, 110, 100), 80),
+                -1,
+            )
         if rng.random() < 0.5:
             cv2.rectangle(image, (a, y0), (b, y0 + 6), (236, 226, 190), -1)
     cv2.rectangle(image, (2, top + 6), (width - 3, y0 - 3), board, -1)
     ink = (240, 236, 224) if sum(board) < 380 else (40, 36, 34)
     word = "".join(rng.choice(list("ABCDEGHIKLMNOPRSTUW"), int(rng.integers(4, 9))))
-    cv2.putText(image, word, (int(width * rng.uniform(0.08, 0.3)), y0 - 7), cv2.FONT_HERSHEY_SIMPLEX, storey / 190, ink, 2, cv2.LINE_AA)
+    cv2.putText(
+        image,
+        word,
+        (int(width * rng.uniform(0.08, 0.3)), y0 - 7),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        storey / 190,
+        ink,
+        2,
+        cv2.LINE_AA,
+    )
     if rng.random() < 0.25:
         stripe = max(4, width // 16)
         for i in range(0, width, 2 * stripe):
@@ -214,7 +275,9 @@ def _roof(rng: np.random.Generator) -> np.ndarray:
 def paint_chimney(rng: np.random.Generator) -> Texture:
     """A brick stack with pots on it."""
     image = np.zeros((58, 28, 4), np.uint8)
-    image[12:, :, :3] = _wall(rng, 28.5 / PX_PER_M, 46.5 / PX_PER_M, vary(rng, _WALLS[rng.integers(6)], 16), bricks=True)[:46, :28]
+    image[12:, :, :3] = _wall(
+        rng, 28.5 / PX_PER_M, 46.5 / PX_PER_M, vary(rng, _WALLS[rng.integers(6)], 16), bricks=True
+    )[:46, :28]
     image[12:, :, 3] = 255
     for x in (2, 11, 20):
         cv2.rectangle(image, (x, 2), (x + 5, 13), (*vary(rng, (150, 92, 68), 14), 255), -1)
@@ -229,10 +292,17 @@ def paint_fence(rng: np.random.Generator) -> tuple[Texture, float]:
         The picture and its height in m.
     """
     kind = rng.choice(["wall", "boards", "railing", "mesh"])
-    height_m = {"wall": rng.uniform(0.7, 2.2), "boards": rng.uniform(1.2, 2.0), "railing": rng.uniform(0.9, 1.5), "mesh": rng.uniform(1.0, 2.0)}[kind]
+    height_m = {
+        "wall": rng.uniform(0.7, 2.2),
+        "boards": rng.uniform(1.2, 2.0),
+        "railing": rng.uniform(0.9, 1.5),
+        "mesh": rng.uniform(1.0, 2.0),
+    }[kind]
     height, width = int(height_m * 32), 128
     if kind == "wall":
-        image = _wall(rng, width / PX_PER_M + 0.1, height_m * 32 / PX_PER_M, vary(rng, _WALLS[rng.integers(5)], 20), bricks=True)
+        image = _wall(
+            rng, width / PX_PER_M + 0.1, height_m * 32 / PX_PER_M, vary(rng, _WALLS[rng.integers(5)], 20), bricks=True
+        )
         image[:3] = vary(rng, (170, 164, 152), 20)
         _weather(rng, image)
         return Texture(image), height_m
@@ -247,7 +317,7 @@ def paint_fence(rng: np.random.Generator) -> tuple[Texture, float]:
         step, bar = (6, 3) if kind == "railing" else (5, 2)
         for x in range(1, width, step):
             cv2.rectangle(image, (x, 3), (x + bar - 1, height), paint, -1)
-        for y in ((5, height // 2, height - 4) if kind == "railing" else range(3, height, 6)):
+        for y in (5, height // 2, height - 4) if kind == "railing" else range(3, height, 6):
             cv2.rectangle(image, (0, y), (width, y + 2), paint, -1)
         for x in range(0, width, 64):
             cv2.rectangle(image, (x, 0), (x + 5, height), paint, -1)

@@ -18,16 +18,16 @@ _HALF_M = 14.0
 _ACROSS_M, _ALONG_M = 0.04, 0.05
 _COLUMNS, _ROWS = int(2 * _HALF_M / _ACROSS_M), int(BLOCK_M / _ALONG_M)
 _LEVELS = 7
-_MARKING = (214, 212, 204)
-_YELLOW = (206, 170, 60)
+_MARKING, _YELLOW = 1, 2
+_PAINTS = np.array([(0, 0, 0), (220, 218, 210), (206, 170, 60)], np.float32)
 
 
 def _column(d_m: float) -> int:
-    return int(round((d_m + _HALF_M) / _ACROSS_M))
+    return round((d_m + _HALF_M) / _ACROSS_M)
 
 
 def _row(z_m: float) -> int:
-    return int(round(z_m / _ALONG_M))
+    return round(z_m / _ALONG_M)
 
 
 class Ground:
@@ -35,16 +35,19 @@ class Ground:
 
     def __init__(self, seed: int, rng: np.random.Generator, route: Route, profile: Profile, light: Light):
         self._seed, self._route, self._profile, self._light = seed, route, profile, light
-        self._asphalt = vary(rng, (104, 104, 106) if rng.random() < .7 else (128, 124, 120), 16)
-        self._paving = vary(rng, [(150, 146, 138), (128, 128, 126), (164, 152, 136), (140, 120, 108)][rng.integers(4)], 14)
+        grey, warm = rng.uniform(88, 134), rng.uniform(-4, 4)
+        self._asphalt = tuple(int(grey + warm * k) for k in (1, 0, -1))
+        self._paving = vary(
+            rng, [(150, 146, 138), (128, 128, 126), (164, 152, 136), (140, 120, 108)][rng.integers(4)], 14
+        )
         self._kerb = vary(rng, (176, 174, 168), 16)
         self._grass = vary(rng, (92, 106, 58), 18)
-        self._slab_m = rng.choice([.45, .6, .9])
+        self._slab_m = rng.choice([0.45, 0.6, 0.9])
         self._yellow_lines = int(rng.integers(0, 3))
         self._dash_m = (rng.uniform(1.5, 4.0), rng.uniform(2.5, 6.0))
-        self._wear = rng.uniform(.35, .9)
+        self._wear = rng.uniform(0.35, 0.9)
         rough = cloud_noise(rng, (_ROWS // 2, _COLUMNS // 2), (4, 13, 60, 200)) * rng.uniform(4, 10)
-        rough = cv2.resize(rough, (_COLUMNS, _ROWS)) + rng.normal(0, 2.5, (_ROWS, _COLUMNS)).astype(np.float32)
+        rough = cv2.resize(rough, (_COLUMNS, _ROWS)) + 2.5 * rng.standard_normal((_ROWS, _COLUMNS), dtype=np.float32)
         self._rough = (128 + rough).clip(0, 255).astype(np.uint8)
         self._grain = rng.normal(128, 6, (256, 256)).clip(0, 255).astype(np.uint8)
         self._painted: OrderedDict[int, tuple[list[np.ndarray], np.ndarray]] = OrderedDict()
@@ -78,29 +81,33 @@ class Ground:
             self._paint_side(image, labels, side, block)
         rough = np.roll(self._rough, int(rng.integers(_ROWS)), 0)
         image = cv2.addWeighted(image, 1.0, cv2.merge([rough] * 3), 1.0, -128)
-        marks = image.copy()
-        self._mark(rng, marks, block)
+        paint = np.zeros((_ROWS, _COLUMNS), np.uint8)
+        self._mark(rng, paint, block)
+        rows, columns = paint.nonzero()
         # Paint wears off where the ground is rough.
-        worn = ((rough.astype(np.float32) - 128) / 22 + self._wear).clip(.25, .95)[..., None]
-        changed = (marks != image).any(2)
-        image[changed] = (image[changed] * (1 - worn[changed]) + marks[changed] * worn[changed]).astype(np.uint8)
+        cover = ((rough[rows, columns].astype(np.float32) - 128) / 22 + self._wear).clip(0.25, 0.95)[:, None]
+        colours = _PAINTS[paint[rows, columns]]
+        image[rows, columns] = (image[rows, columns] * (1 - cover) + colours * cover).astype(np.uint8)
         return image, labels
 
     def _patch_asphalt(self, rng: np.random.Generator, image: np.ndarray) -> None:
         for _ in range(rng.integers(0, 4)):
             z, d = rng.uniform(0, BLOCK_M), rng.uniform(-5, 5)
-            size = (rng.uniform(1, 12), rng.uniform(.6, 2.2))
-            shade = vary(rng, self._asphalt, 16)
+            size = (rng.uniform(1, 12), rng.uniform(0.6, 2.2))
+            darker = rng.uniform(0.84, 1.1)
+            shade = tuple(int(c * darker) for c in self._asphalt)
             cv2.rectangle(image, (_column(d), _row(z)), (_column(d + size[1]), _row(z + size[0])), shade, -1)
         for lane in (-1, 1):
-            for track in (-.75, .75):
+            for track in (-0.75, 0.75):
                 x = _column(lane * self._profile.lane_m / 2 + track)
-                strip = image[:, x - 8:x + 8]
-                strip[:] = (strip * .95).astype(np.uint8)
+                strip = image[:, x - 8 : x + 8]
+                strip[:] = (strip * 0.95).astype(np.uint8)
         for _ in range(rng.integers(0, 3)):
             start = np.array([_column(rng.uniform(-5, 5)), rng.integers(_ROWS)])
             steps = np.cumsum(rng.normal([0, 12], [5, 9], (30, 2)), axis=0)
-            cv2.polylines(image, [(start + steps).astype(np.int32)], False, tuple(int(c * .6) for c in self._asphalt), 1)
+            cv2.polylines(
+                image, [(start + steps).astype(np.int32)], False, tuple(int(c * 0.6) for c in self._asphalt), 1
+            )
         for _ in range(rng.integers(0, 3)):
             centre = (_column(rng.uniform(-3, 3)), int(rng.integers(_ROWS)))
             cv2.ellipse(image, centre, (9, 7), 0, 0, 360, (62, 60, 58), -1)
@@ -111,36 +118,40 @@ class Ground:
         kerb, front = self._profile.half_m(side), self._profile.frontage_m(side)
         lawn = block.zones[side] in ("park", "houses")
 
-        def fill(target: np.ndarray, near: float, far: float, value: tuple | int, z0: float = 0.0, z1: float = BLOCK_M) -> None:
+        def fill(
+            target: np.ndarray, near: float, far: float, value: tuple | int, z0: float = 0.0, z1: float = BLOCK_M
+        ) -> None:
             a, b = sorted((_column(sign * near), _column(sign * far)))
-            target[_row(z0):_row(z1), max(a, 0):b] = value
-        for z0, z1 in ([(0, 16.2), (23.8, BLOCK_M)] if block.junction[side] else [(0, BLOCK_M)]):
+            target[_row(z0) : _row(z1), max(a, 0) : b] = value
+
+        for z0, z1 in [(0, 16.2), (23.8, BLOCK_M)] if block.junction[side] else [(0, BLOCK_M)]:
             fill(image, kerb, _HALF_M + 1, self._paving, z0, z1)
             fill(labels, kerb, _HALF_M + 1, PAVEMENT, z0, z1)
-            dark = tuple(int(c * .87) for c in self._paving)
-            for d in np.arange(kerb + self._slab_m, front, self._slab_m):
-                fill(image, d, d + _ACROSS_M, dark, z0, z1)
-            for z in np.arange(z0, z1, self._slab_m):
-                fill(image, kerb, front, dark, z, z + _ALONG_M)
-            fill(image, kerb, kerb + .16, self._kerb, z0, z1)
-            fill(image, kerb - .28, kerb, tuple(int(c * .8) for c in self._asphalt), z0, z1)
-            for z in np.arange(z0, z1, .9):
-                fill(image, kerb, kerb + .16, tuple(int(c * .7) for c in self._kerb), z, z + _ALONG_M)
+            dark = tuple(int(c * 0.87) for c in self._paving)
+            a, b = sorted((_column(sign * kerb), _column(sign * front)))
+            joints = [_column(sign * d) for d in np.arange(kerb + self._slab_m, front, self._slab_m)]
+            image[_row(z0) : _row(z1), joints] = dark
+            image[[_row(z) for z in np.arange(z0, z1 - 0.1, self._slab_m)], a:b] = dark
+            fill(image, kerb, kerb + 0.16, self._kerb, z0, z1)
+            fill(image, kerb - 0.28, kerb, tuple(int(c * 0.8) for c in self._asphalt), z0, z1)
+            a, b = sorted((_column(sign * kerb), _column(sign * (kerb + 0.16))))
+            image[[_row(z) for z in np.arange(z0, z1 - 0.1, 0.9)], a:b] = tuple(int(c * 0.7) for c in self._kerb)
             if lawn:
                 fill(image, front, _HALF_M + 1, self._grass, z0, z1)
                 fill(labels, front, _HALF_M + 1, TREE, z0, z1)
 
-    def _mark(self, rng: np.random.Generator, image: np.ndarray, block: Block) -> None:
+    def _mark(self, rng: np.random.Generator, paint: np.ndarray, block: Block) -> None:
         profile = self._profile
 
-        def line(d: float, width: float, colour: tuple, z0: float = 0.0, z1: float = BLOCK_M) -> None:
-            image[_row(max(z0, 0)):_row(z1), _column(d - width / 2):_column(d + width / 2)] = colour
+        def line(d: float, width: float, colour: int, z0: float = 0.0, z1: float = BLOCK_M) -> None:
+            paint[_row(max(z0, 0)) : _row(z1), _column(d - width / 2) : _column(d + width / 2)] = colour
+
         dash, gap = self._dash_m
         zebra = None if block.zebra_z_m is None else block.zebra_z_m % BLOCK_M
         z = 0.0
         while z < BLOCK_M:
             if zebra is None or abs(z + dash / 2 - zebra) > 3.5:
-                line(0.0, .13, _MARKING, z, min(z + dash, BLOCK_M))
+                line(0.0, 0.13, _MARKING, z, min(z + dash, BLOCK_M))
             z += dash + gap
         for side in range(2):
             sign, edge = 2 * side - 1, profile.half_m(side)
@@ -148,35 +159,41 @@ class Ground:
             for z0, z1 in pieces:
                 if profile.parking_m[side]:
                     for bay in np.arange(z0, z1, 5.5):
-                        line(sign * profile.lane_m, .1, _MARKING, bay, min(bay + 1.2, z1))
+                        line(sign * profile.lane_m, 0.1, _MARKING, bay, min(bay + 1.2, z1))
                 else:
                     for i in range(self._yellow_lines):
-                        line(sign * (edge - .35 - .22 * i), .1, _YELLOW, z0, z1)
+                        line(sign * (edge - 0.35 - 0.22 * i), 0.1, _YELLOW, z0, z1)
             if block.junction[side]:
-                for z0 in np.arange(15.5, 24.5, .9):
-                    line(sign * (edge + .15), .2, _MARKING, z0, z0 + .55)
+                for z0 in np.arange(15.5, 24.5, 0.9):
+                    line(sign * (edge + 0.15), 0.2, _MARKING, z0, z0 + 0.55)
         if zebra is not None:
-            for d in np.arange(-profile.half_m(0) + .3, profile.half_m(1) - .4, 1.1):
-                line(d + .28, .56, (226, 224, 218), zebra - 1.5, zebra + 1.5)
+            for d in np.arange(-profile.half_m(0) + 0.3, profile.half_m(1) - 0.4, 1.1):
+                line(d + 0.28, 0.56, _MARKING, zebra - 1.5, zebra + 1.5)
             for z in (zebra - 2.4, zebra + 2.2):
-                line(profile.drive_side * profile.lane_m / 2 * np.sign(zebra - z), profile.lane_m - .4, _MARKING, z, z + .25)
-        elif rng.random() < .18:
-            self._write(image, str(rng.choice(["SLOW", "BUS", "20", "30", "KEEP CLEAR"])), rng.uniform(12, 24))
+                line(
+                    profile.drive_side * profile.lane_m / 2 * np.sign(zebra - z),
+                    profile.lane_m - 0.4,
+                    _MARKING,
+                    z,
+                    z + 0.25,
+                )
+        elif rng.random() < 0.18:
+            self._write(paint, str(rng.choice(["SLOW", "BUS", "20", "30", "KEEP CLEAR"])), rng.uniform(12, 24))
 
-    def _write(self, image: np.ndarray, word: str, z_m: float) -> None:
+    def _write(self, paint: np.ndarray, word: str, z_m: float) -> None:
         """A word on the ego lane, stretched along the road as painters do."""
-        width = _row(0) + int(self._profile.lane_m * .8 / _ACROSS_M)
+        width = _row(0) + int(self._profile.lane_m * 0.8 / _ACROSS_M)
         (w, h), _ = cv2.getTextSize(word, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 3)
         text = np.zeros((h + 8, w + 8), np.uint8)
         cv2.putText(text, word, (4, h + 4), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 3)
         text = cv2.flip(cv2.resize(text, (width, int(2.6 / _ALONG_M))), 0)
         x = _column(self._profile.drive_side * self._profile.lane_m / 2) - width // 2
-        area = image[_row(z_m):_row(z_m) + text.shape[0], x:x + width]
+        area = paint[_row(z_m) : _row(z_m) + text.shape[0], x : x + width]
         area[text[: area.shape[0]] > 127] = _MARKING
 
     def _shade(self, index: int, blocks: dict[int, Block], image: np.ndarray) -> None:
         """Darken what lies in the cast shadows of this block and its neighbours."""
-        if self._light.cloudiness > .75:
+        if self._light.cloudiness > 0.75:
             return
         cell = 0.2
         height, width = int(BLOCK_M / cell), int(2 * _HALF_M / cell)
@@ -186,24 +203,36 @@ class Ground:
         rng = np.random.default_rng([self._seed, 22, index + 2**20])
         for shadow in [s for i in (index - 1, index, index + 1) for s in blocks[i].shadows]:
             offset = reach * min(shadow.height_m, 40.0)
-            corners = np.array([(d, z) for d in shadow.d_m for z in shadow.z_m]) + (_HALF_M, -index * BLOCK_M)
+            corners = (*np.array([(d, z) for d in shadow.d_m for z in shadow.z_m]), _HALF_M, -index * BLOCK_M)
             if shadow.crown:
                 centre = (corners.mean(0) + offset) / cell
                 size = (shadow.d_m[1] - shadow.d_m[0]) / cell
                 for _ in range(22):
-                    spot = centre + rng.normal(0, size * .2, 2)
-                    cv2.circle(mask, tuple(spot.astype(int).tolist()), int(max(2, size * rng.uniform(.05, .16))), 255, -1)
+                    spot = centre + rng.normal(0, size * 0.2, 2)
+                    cv2.circle(
+                        mask, tuple(spot.astype(int).tolist()), int(max(2, size * rng.uniform(0.05, 0.16))), 255, -1
+                    )
             else:
                 hull = cv2.convexHull(np.concatenate([corners, corners + offset]).astype(np.float32))
                 cv2.fillConvexPoly(mask, np.round(hull / cell).astype(np.int32), 255)
-        soft = cv2.resize(cv2.GaussianBlur(mask, (3, 3), .8), (_COLUMNS, _ROWS), interpolation=cv2.INTER_LINEAR)
-        strength = (1 - self._light.cloudiness) ** .5
+        soft = cv2.resize(cv2.GaussianBlur(mask, (3, 3), 0.8), (_COLUMNS, _ROWS), interpolation=cv2.INTER_LINEAR)
+        strength = (1 - self._light.cloudiness) ** 0.5
         tint = 1 - strength * (1 - self._light.shadow_tint)
-        darker = cv2.LUT(image, np.stack([np.arange(256) * t for t in tint], axis=1).clip(0, 255).astype(np.uint8)[None])
+        darker = cv2.LUT(
+            image, np.stack([np.arange(256) * t for t in tint], axis=1).clip(0, 255).astype(np.uint8)[None]
+        )
         weight = cv2.merge([soft] * 3).astype(np.uint16)
         image[:] = ((image * (255 - weight) + darker * weight) // 255).astype(np.uint8)
 
-    def draw(self, view: View, strip: list[np.ndarray], labels: np.ndarray, start_m: float, buffers: Buffers, label_map: np.ndarray) -> None:
+    def draw(
+        self,
+        view: View,
+        strip: list[np.ndarray],
+        labels: np.ndarray,
+        start_m: float,
+        buffers: Buffers,
+        label_map: np.ndarray,
+    ) -> None:
         """Draw the ground into the buffers and the label map.
 
         Args:
@@ -225,33 +254,40 @@ class Ground:
         height_m = -view.position_m[1]
         ground = slope > 1e-4
         depth = np.float32(height_m) / np.maximum(slope, np.float32(1e-4))
-        z = depth * (along[0] * columns + (along[1] * rows + along[2])[:, None]) + np.float32(view.position_m[2] - start_m)
+        z = depth * (along[0] * columns + (along[1] * rows + along[2])[:, None]) + np.float32(
+            view.position_m[2] - start_m
+        )
         x = depth * (across[0] * columns + (across[1] * rows + across[2])[:, None]) + np.float32(view.position_m[0])
-        np.clip(z, 0, labels.shape[0] * _ALONG_M - .01, out=z)
+        np.clip(z, 0, labels.shape[0] * _ALONG_M - 0.01, out=z)
         row = z * np.float32(1 / _ALONG_M)
-        centre = self._route.x_m(start_m + (np.arange(labels.shape[0]) + .5) * _ALONG_M).astype(np.float32)
+        centre = self._route.x_m(start_m + (np.arange(labels.shape[0]) + 0.5) * _ALONG_M).astype(np.float32)
         x -= centre[row.astype(np.int32)]
-        column = np.clip((x + np.float32(_HALF_M)) * np.float32(1 / _ACROSS_M) - .5, 0, _COLUMNS - 1)
+        column = np.clip((x + np.float32(_HALF_M)) * np.float32(1 / _ACROSS_M) - 0.5, 0, _COLUMNS - 1)
         colours = self._sample(strip, column, row)
         self._add_grain(colours, x, z)
         np.copyto(buffers.rgba[top:, :, :3], colours, where=ground[..., None])
         np.copyto(buffers.inverse_depth[top:], slope / np.float32(height_m), where=ground)
-        found = labels[row.astype(np.int32), (column + .5).astype(np.int32)]
+        found = labels[row.astype(np.int32), (column + 0.5).astype(np.int32)]
         np.copyto(label_map[top:], found, where=ground)
 
     def _sample(self, strip: list[np.ndarray], column: np.ndarray, row: np.ndarray) -> np.ndarray:
         """Look the colours up, in a picture whose rows are as long as the pixels' footprints."""
         middle = row[:, row.shape[1] // 2]
         footprint = np.abs(np.diff(middle, append=2 * middle[-1] - middle[-2] if len(middle) > 1 else middle[-1] + 1))
-        level = np.clip(np.round(np.log2(np.maximum(footprint, 1e-3)) - .2), 0, _LEVELS - 1).astype(int)
+        level = np.clip(np.round(np.log2(np.maximum(footprint, 1e-3)) - 0.2), 0, _LEVELS - 1).astype(int)
         # Cut off by the end of the strip, far rows look close together.
         level = np.maximum.accumulate(level[::-1])[::-1]
         colours = np.empty((*row.shape, 3), np.uint8)
         for value in np.unique(level):
             first, last = np.flatnonzero(level == value)[[0, -1]]
-            band = np.s_[first:last + 1]
-            colours[band] = cv2.remap(strip[value], column[band], row[band] / np.float32(2**value) - np.float32(.5), cv2.INTER_LINEAR,
-                                      borderMode=cv2.BORDER_REPLICATE)
+            band = np.s_[first : last + 1]
+            colours[band] = cv2.remap(
+                strip[value],
+                column[band],
+                row[band] / np.float32(2**value) - np.float32(0.5),
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
         return colours
 
     def _add_grain(self, colours: np.ndarray, x: np.ndarray, z: np.ndarray) -> None:
@@ -259,6 +295,12 @@ class Ground:
         near = np.flatnonzero(z[:, z.shape[1] // 2] - z[-1].min() < 9.0)
         if not len(near):
             return
-        band = np.s_[near[0]:]
-        grain = cv2.remap(self._grain, x[band] * np.float32(80), z[band] * np.float32(60), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        band = np.s_[near[0] :]
+        grain = cv2.remap(
+            self._grain,
+            x[band] * np.float32(80),
+            z[band] * np.float32(60),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_WRAP,
+        )
         colours[band] = cv2.addWeighted(colours[band], 1.0, cv2.merge([grain] * 3), 1.0, -128)

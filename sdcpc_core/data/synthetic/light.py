@@ -15,20 +15,28 @@ class Light:
         self.cloudiness = float(np.clip(rng.beta(0.8, 0.8), 0.05, 1.0))
         elevation = np.radians(rng.uniform(14, 58))
         azimuth = rng.uniform(-np.pi, np.pi)
-        self.to_sun = np.array([np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
+        self.to_sun = np.array(
+            [np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)]
+        )
         warmth = float(np.clip(1.3 - elevation * 1.6, 0, 1)) * (1 - self.cloudiness)
-        self._sun = (1.05 - self.cloudiness) * 1.05 * np.array([1.0 + .08 * warmth, .95 - .04 * warmth, .86 - .28 * warmth])
-        self._ambient = (.42 + .42 * self.cloudiness) * np.array([.95, 1.0, 1.08 - .04 * self.cloudiness])
-        self.haze_colour = np.array([198, 204, 210]) * (.75 + .3 * rng.random()) + np.array([14, 4, -12]) * warmth
+        self._sun = (
+            (1.05 - self.cloudiness)
+            * 1.05
+            * np.array([1.0 + 0.08 * warmth, 0.95 - 0.04 * warmth, 0.86 - 0.28 * warmth])
+        )
+        self._ambient = (0.42 + 0.42 * self.cloudiness) * np.array([0.95, 1.0, 1.08 - 0.04 * self.cloudiness])
+        self.haze_colour = np.array([198, 204, 210]) * (0.75 + 0.3 * rng.random()) + np.array([14, 4, -12]) * warmth
         self._haze_per_m = float(10 ** rng.uniform(-3.3, -2.2))
-        self.exposure = float(rng.uniform(.78, 1.25) if rng.random() < .8 else rng.uniform(.5, .78))
-        self._gamma = float(rng.uniform(.85, 1.25))
-        warm = rng.normal(0, .04)
-        self._cast = np.array([1 + warm, 1 + rng.normal(0, .012), 1 - warm])
+        self.exposure = float(rng.uniform(0.78, 1.25) if rng.random() < 0.8 else rng.uniform(0.5, 0.78))
+        # Exposed for the street, most skies come out near white.
+        self.sky_gain = float(rng.uniform(0.95, 1.4))
+        self._gamma = float(rng.uniform(0.85, 1.25))
+        warm = rng.normal(0, 0.04)
+        self._cast = np.array([1 + warm, 1 + rng.normal(0, 0.012), 1 - warm])
         self._drift = rng.uniform(0, 2 * np.pi, 2)
-        self._noise_level = float(rng.uniform(.8, 3.0))
-        self._blur_px = float(rng.uniform(.3, .7))
-        self._vignette = float(rng.uniform(0, .22))
+        self._noise_level = float(rng.uniform(0.8, 3.0))
+        self._blur_px = float(rng.uniform(0.3, 0.7))
+        self._vignette = float(rng.uniform(0, 0.22))
 
     @property
     def shadow_tint(self) -> np.ndarray:
@@ -44,11 +52,13 @@ class Light:
         """Light on each panel, (N, 3) float32."""
         normal = np.cross(panels.down_m, panels.across_m)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        direct = np.maximum(normal @ self.to_sun, 0) * panels.facing + .55 * (1 - panels.facing)
-        sky = 1 - .18 * panels.facing * (1 + np.minimum(normal[:, 1], 0))
+        direct = np.maximum(normal @ self.to_sun, 0) * panels.facing + 0.55 * (1 - panels.facing)
+        sky = 1 - 0.18 * panels.facing * (1 + np.minimum(normal[:, 1], 0))
         return (self._ambient * sky[:, None] + self._sun * direct[:, None]).astype(np.float32)
 
-    def develop(self, rgb: np.ndarray, light: np.ndarray, inverse_depth: np.ndarray, time_s: float, noise: np.random.Generator) -> np.ndarray:
+    def develop(
+        self, rgb: np.ndarray, light: np.ndarray, inverse_depth: np.ndarray, time_s: float, noise: np.random.Generator
+    ) -> np.ndarray:
         """Turn unlit colours into the camera's picture.
 
         Args:
@@ -62,7 +72,9 @@ class Light:
             (H, W, 3) uint8.
         """
         height, width = rgb.shape[:2]
-        exposure = self.exposure * (1 + .07 * np.sin(.45 * time_s + self._drift[0]) + .04 * np.sin(1.3 * time_s + self._drift[1]))
+        exposure = self.exposure * (
+            1 + 0.07 * np.sin(0.45 * time_s + self._drift[0]) + 0.04 * np.sin(1.3 * time_s + self._drift[1])
+        )
         gain = exposure * self._cast
         clear = np.exp(np.float32(-self._haze_per_m) / np.maximum(inverse_depth, np.float32(1e-4)))
         # The backdrop is painted with its haze in it.

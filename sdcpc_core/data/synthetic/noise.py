@@ -50,5 +50,6 @@ def grain(rng: np.random.Generator, image: np.ndarray, amount: float, *, smooth:
 
 def vary(rng: np.random.Generator, colour: tuple[int, int, int], amount: int) -> tuple[int, int, int]:
     """A colour near the given one, uint8 range."""
-    shade = rng.integers(-amount, amount + 1)
-    return tuple(int(np.clip(c + shade + rng.integers(-amount // 3 - 1, amount // 3 + 2), 0, 255)) for c in colour)
+    shade = int(rng.integers(-amount, amount + 1))
+    tints = rng.integers(-amount // 3 - 1, amount // 3 + 2, 3).tolist()
+    return tuple(min(255, max(0, int(c) + shade + tint)) for c, tint in zip(colour, tints, strict=True))

@@ -22,14 +22,15 @@ class Texture:
     """An RGBA picture with its reduced copies, one for every pair of column and row scale.
 
     Separate scales keep a wall sharp that is seen at a grazing angle.
+
+    Args:
+        image: (H, W, 4) uint8 RGBA, colours premultiplied by alpha, or (H, W, 3) RGB for an opaque one.
+        solid: worth drawing early for what it hides, although its outline is cut.
     """
 
-    def __init__(self, image: np.ndarray):
-        """
-        Args:
-            image: (H, W, 4) uint8 RGBA, colours premultiplied by alpha, or (H, W, 3) RGB for an opaque one.
-        """
+    def __init__(self, image: np.ndarray, *, solid: bool = False):
         self.opaque = image.shape[2] == 3
+        self.solid = solid or self.opaque
         self.image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if self.opaque else image
         # An opaque edge reaches past its rectangle, so that walls meet without a gap.
         self.pad_px = 2 if self.opaque else 0
@@ -64,16 +65,32 @@ class Panels:
 
     def placed(self, rotation: np.ndarray, position_m: np.ndarray) -> Panels:
         """The same panels, rotated and then moved."""
-        return Panels(self.origin_m @ rotation.T + position_m, self.across_m @ rotation.T, self.down_m @ rotation.T,
-                      self.textures, self.label, self.facing, self.one_sided)
+        return Panels(
+            self.origin_m @ rotation.T + position_m,
+            self.across_m @ rotation.T,
+            self.down_m @ rotation.T,
+            self.textures,
+            self.label,
+            self.facing,
+            self.one_sided,
+        )
 
 
 def join(parts: list[Panels]) -> Panels:
     """All panels of the parts, in order."""
+
     def stack(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for part in parts])
-    return Panels(stack("origin_m"), stack("across_m"), stack("down_m"), [t for part in parts for t in part.textures],
-                  stack("label"), stack("facing"), stack("one_sided"))
+
+    return Panels(
+        stack("origin_m"),
+        stack("across_m"),
+        stack("down_m"),
+        [t for part in parts for t in part.textures],
+        stack("label"),
+        stack("facing"),
+        stack("one_sided"),
+    )
 
 
 class PanelList:
@@ -82,24 +99,58 @@ class PanelList:
     def __init__(self) -> None:
         self._rows: list[tuple] = []
 
-    def add(self, origin: tuple, across: tuple, down: tuple, texture: Texture, label: int, *,
-            facing: float = 1.0, one_sided: bool = False) -> None:
+    def add(
+        self,
+        origin: tuple,
+        across: tuple,
+        down: tuple,
+        texture: Texture,
+        label: int,
+        *,
+        facing: float = 1.0,
+        one_sided: bool = False,
+    ) -> None:
         """Add one rectangle: (x, height, z) of its top left corner and its two edges."""
         self._rows.append((origin, across, down, texture, label, facing, one_sided))
 
-    def add_card(self, x_m: float, z_m: float, width_m: float, height_m: float, texture: Texture, label: int,
-                 *, base_m: float = 0.0, yaw: float = 0.0) -> None:
+    def add_card(
+        self,
+        x_m: float,
+        z_m: float,
+        width_m: float,
+        height_m: float,
+        texture: Texture,
+        label: int,
+        *,
+        base_m: float = 0.0,
+        yaw: float = 0.0,
+    ) -> None:
         """Add an upright cut-out across the street, centred on x."""
         c, s = np.cos(yaw), -np.sin(yaw)
-        self.add((x_m - c * width_m / 2, base_m + height_m, z_m - s * width_m / 2), (c * width_m, 0.0, s * width_m),
-                 (0.0, -height_m, 0.0), texture, label, facing=0.0)
+        self.add(
+            (x_m - c * width_m / 2, base_m + height_m, z_m - s * width_m / 2),
+            (c * width_m, 0.0, s * width_m),
+            (0.0, -height_m, 0.0),
+            texture,
+            label,
+            facing=0.0,
+        )
 
     def build(self) -> Panels:
         """The panels in world axes (y down)."""
         flip = np.array([1.0, -1.0, 1.0])
-        origin, across, down = (np.array([row[i] for row in self._rows], np.float64).reshape(-1, 3) * flip for i in range(3))
-        return Panels(origin, across, down, [row[3] for row in self._rows], np.array([row[4] for row in self._rows], np.uint8),
-                      np.array([row[5] for row in self._rows], np.float64), np.array([row[6] for row in self._rows], bool))
+        origin, across, down = (
+            np.array([row[i] for row in self._rows], np.float64).reshape(-1, 3) * flip for i in range(3)
+        )
+        return Panels(
+            origin,
+            across,
+            down,
+            [row[3] for row in self._rows],
+            np.array([row[4] for row in self._rows], np.uint8),
+            np.array([row[5] for row in self._rows], np.float64),
+            np.array([row[6] for row in self._rows], bool),
+        )
 
 
 @dataclass
@@ -128,19 +179,20 @@ def draw(panels: Panels, view: View, buffers: Buffers) -> None:
     chosen = np.flatnonzero(keep)
     if not len(chosen):
         return
-    # Walls go first, near to far, so that what they hide is dropped early; cut-outs then blend from far to near.
-    opaque = np.array([panels.textures[i].opaque for i in chosen])
+    # Solid things go first, near to far, so that what they hide is dropped early; cut-outs then blend from far to near.
+    solid = np.array([panels.textures[i].solid for i in chosen])
     far = corners[chosen, :, 2].mean(1)
-    order = np.lexsort((np.where(opaque, far, -far), ~opaque))
-    chosen, opaque = chosen[order], opaque[order]
+    chosen = chosen[np.lexsort((np.where(solid, far, -far), ~solid))]
+    textures = [panels.textures[i] for i in chosen]
     intrinsics = view.intrinsics
     to_texture = np.linalg.inv(intrinsics @ np.stack([across, down, origin], axis=2)[chosen])
     planes = ((normal[chosen] / offset[chosen, None]) @ np.linalg.inv(intrinsics)).astype(np.float32)
-    pictures, to_texel = _fit_textures([panels.textures[i] for i in chosen], to_texture, lengths[chosen], boxes[chosen])
+    pictures, to_texel = _fit_textures(textures, to_texture, lengths[chosen], boxes[chosen])
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     pixels = buffers.rgba.view(np.uint32)[..., 0]
-    for index, solid, box, plane, picture, matrix in zip(chosen.astype(np.int32), opaque.tolist(), boxes[chosen].tolist(), planes, pictures, to_texel):
-        x0, y0, x1, y1 = box
+    for index, texture, (x0, y0, x1, y1), plane, picture, matrix in zip(
+        chosen.astype(np.int32), textures, boxes[chosen].tolist(), planes, pictures, to_texel, strict=True
+    ):
         area = (slice(y0, y1), slice(x0, x1))
         depth = plane[0] * columns[x0:x1] + (plane[1] * rows[y0:y1] + plane[2])
         behind = buffers.inverse_depth[area]
@@ -149,7 +201,7 @@ def draw(panels: Panels, view: View, buffers: Buffers) -> None:
             continue
         patch = cv2.warpPerspective(picture, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         alpha = patch[..., 3]
-        if not solid and depth.size > _BLEND_PX2:
+        if not texture.opaque and depth.size > _BLEND_PX2:
             _blend_edges(buffers.rgba[area], patch, (alpha > 6) & (alpha < 250) & owned)
         owned &= alpha >= 128
         np.copyto(pixels[area], patch.view(np.uint32)[..., 0], where=owned)
@@ -182,7 +234,9 @@ def _footprints(corners: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray
         low[index], high[index] = clipped.min(0), clipped.max(0)
     limit = np.array([width, height])
     # Two pixels more, because an opaque texture reaches one texel past its rectangle.
-    boxes = np.concatenate([np.clip(np.floor(low) - 2, 0, limit), np.clip(np.ceil(high) + 3, 0, limit)], axis=1).astype(np.int64)
+    boxes = np.concatenate([np.clip(np.floor(low) - 2, 0, limit), np.clip(np.ceil(high) + 3, 0, limit)], axis=1).astype(
+        np.int64
+    )
     edges = np.roll(points, -1, axis=1) - points
     lengths = np.linalg.norm(edges, axis=2)
     lengths = np.maximum(lengths[:, :2], lengths[:, 2:])
@@ -193,7 +247,7 @@ def _footprints(corners: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray
 def _clip_near(corners: np.ndarray) -> np.ndarray:
     """The polygon's part in front of the near plane, (M, 3)."""
     result = []
-    for a, b in zip(corners, np.roll(corners, -1, axis=0)):
+    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=False):
         if a[2] >= NEAR_M:
             result.append(a)
         if (a[2] >= NEAR_M) != (b[2] >= NEAR_M):
@@ -201,14 +255,16 @@ def _clip_near(corners: np.ndarray) -> np.ndarray:
     return np.array(result)
 
 
-def _fit_textures(textures: list[Texture], to_texture: np.ndarray, lengths_px: np.ndarray, boxes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def _fit_textures(
+    textures: list[Texture], to_texture: np.ndarray, lengths_px: np.ndarray, boxes: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
     """The reduced pictures that fit the sizes on screen, and the maps (N, 3, 3) from box pixels to their texels."""
     sizes = np.array([(t.image.shape[1], t.image.shape[0]) for t in textures])
-    levels = np.clip(np.floor(np.log2(sizes / np.maximum(lengths_px, 1.0)) + .3), 0, _MAX_LEVEL).astype(int)
+    levels = np.clip(np.floor(np.log2(sizes / np.maximum(lengths_px, 1.0)) + 0.3), 0, _MAX_LEVEL).astype(int)
     reduced = np.maximum(sizes >> levels, 1)
-    shift = np.array([t.pad_px for t in textures]) - .5
+    shift = np.array([t.pad_px for t in textures]) - 0.5
     matrix = to_texture.copy()
     for axis in range(2):
         matrix[:, axis] = matrix[:, axis] * reduced[:, axis, None] + matrix[:, 2] * shift[:, None]
     matrix[:, :, 2] += matrix[:, :, 0] * boxes[:, 0, None] + matrix[:, :, 1] * boxes[:, 1, None]
-    return [t.level(*level) for t, level in zip(textures, levels.tolist())], matrix
+    return [t.level(*level) for t, level in zip(textures, levels.tolist(), strict=False)], matrix

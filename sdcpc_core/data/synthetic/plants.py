@@ -11,7 +11,9 @@ from sdcpc_core.data.synthetic.panels import Texture
 _LEAVES = [(66, 92, 40), (84, 104, 48), (52, 78, 40), (96, 108, 52), (74, 84, 50), (120, 104, 44), (60, 70, 44)]
 
 
-def paint_crown(rng: np.random.Generator, leaf: tuple[int, int, int] | None = None, *, clumps: int = 150, squat: float = 1.0) -> Texture:
+def paint_crown(
+    rng: np.random.Generator, leaf: tuple[int, int, int] | None = None, *, clumps: int = 150, squat: float = 1.0
+) -> Texture:
     """A leafy crown in a square picture: clumps of leaves with light from above and holes between them."""
     size = 192
     image = np.zeros((size, size, 4), np.uint8)
@@ -37,18 +39,20 @@ def _leafy(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     dx, dy = (cv2.resize(f, (width, height), interpolation=cv2.INTER_LINEAR) for f in flow)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     image = cv2.remap(image, x + dx, y + dy, cv2.INTER_LINEAR)
-    holes = cv2.resize(rng.random((height // 4, width // 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    holes = cv2.resize(
+        rng.random((height // 4, width // 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     image[holes > 0.97] = 0
     return grain(rng, grain(rng, image, 10.0, smooth=2), 14.0)
 
 
 def paint_bare_crown(rng: np.random.Generator) -> Texture:
-    """Branches of a tree in winter, in a square picture, growing from the middle of the lower edge."""
+    """A whole tree in winter, in a square picture, growing from the middle of the lower edge."""
     size = 224
     image = np.zeros((size, size, 4), np.uint8)
     bark = vary(rng, (74, 62, 52), 14)
-    tips = [(size / 2, float(size), -np.pi / 2 + rng.normal(0, 0.05), size * 0.24, 7.0)]
-    for _ in range(7):
+    tips = [(size / 2, float(size), -np.pi / 2 + rng.normal(0, 0.05), size * rng.uniform(0.26, 0.36), 8.0)]
+    for order in range(7):
         grown = []
         for x, y, angle, length, thickness in tips:
             x1, y1 = x + length * np.cos(angle), y + length * np.sin(angle)
@@ -57,7 +61,15 @@ def paint_bare_crown(rng: np.random.Generator) -> Texture:
             cv2.line(image, (int(x), int(y)), (int(x1), int(y1)), (*colour, 255), max(1, int(thickness)), cv2.LINE_AA)
             spread = rng.uniform(0.25, 0.6)
             for turn in (-spread, spread * rng.uniform(0.5, 1.1)):
-                grown.append((x1, y1, angle + turn + rng.normal(0, 0.12), length * rng.uniform(0.68, 0.86), thickness * 0.68))
+                grown.append(
+                    (
+                        x1,
+                        y1,
+                        angle + turn + rng.normal(0, 0.12),
+                        length * rng.uniform(*((0.68, 0.86) if order else (0.5, 0.66))),
+                        thickness * 0.68,
+                    )
+                )
         tips = grown
     return Texture(image)
 

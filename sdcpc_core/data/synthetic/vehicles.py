@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -12,32 +13,123 @@ from sdcpc_core.data.synthetic.noise import grain, vary
 from sdcpc_core.data.synthetic.panels import PanelList, Panels, Texture
 
 _PX_PER_M = 56
-_PAINTS = [(150, 152, 156), (188, 190, 192), (28, 30, 34), (60, 64, 70), (224, 226, 226), (130, 20, 24), (28, 48, 100), (36, 60, 50),
-           (96, 104, 112), (160, 150, 130), (60, 90, 140), (190, 40, 30), (20, 24, 44), (205, 170, 50), (110, 30, 50)]
+_PAINTS = [
+    (150, 152, 156),
+    (188, 190, 192),
+    (28, 30, 34),
+    (60, 64, 70),
+    (224, 226, 226),
+    (130, 20, 24),
+    (28, 48, 100),
+    (36, 60, 50),
+    (96, 104, 112),
+    (160, 150, 130),
+    (60, 90, 140),
+    (190, 40, 30),
+    (20, 24, 44),
+    (205, 170, 50),
+    (110, 30, 50),
+]
 _GLASS_TOP, _GLASS_BOTTOM = (124, 138, 150), (34, 38, 44)
 _DARK = (26, 26, 28)
 
 # Outlines run from the lower edge of the tail over the roof to the lower edge of the nose:
 # (z in m from the tail, height in m, name of the strip that starts there).
 _OUTLINES = {
-    "hatchback": [(0.08, .20, "skirt"), (0.0, .52, "tail"), (0.10, .95, "glass"), (0.42, 1.36, "roof"), (1.1, 1.45, "roof"),
-                  (2.0, 1.42, "glass"), (2.85, .98, "bonnet"), (3.55, .84, "bonnet"), (3.84, .68, "nose"), (3.92, .46, "skirt"), (3.86, .20, "")],
-    "saloon": [(0.08, .20, "skirt"), (0.0, .55, "tail"), (0.08, .98, "bonnet"), (0.75, 1.03, "glass"), (1.35, 1.38, "roof"), (2.0, 1.43, "roof"),
-               (2.6, 1.40, "glass"), (3.35, 1.0, "bonnet"), (4.15, .84, "bonnet"), (4.42, .68, "nose"), (4.5, .46, "skirt"), (4.44, .20, "")],
-    "estate": [(0.08, .20, "skirt"), (0.0, .55, "tail"), (0.08, .98, "glass"), (0.40, 1.40, "roof"), (1.6, 1.47, "roof"), (2.6, 1.42, "glass"),
-               (3.35, 1.0, "bonnet"), (4.2, .84, "bonnet"), (4.48, .68, "nose"), (4.55, .46, "skirt"), (4.5, .20, "")],
-    "suv": [(0.06, .28, "skirt"), (0.0, .68, "tail"), (0.06, 1.12, "glass"), (0.30, 1.66, "roof"), (1.6, 1.74, "roof"), (2.55, 1.70, "glass"),
-            (3.2, 1.18, "bonnet"), (4.1, 1.04, "bonnet"), (4.35, .86, "nose"), (4.42, .56, "skirt"), (4.38, .28, "")],
-    "van": [(0.04, .28, "skirt"), (0.0, .60, "doors"), (0.02, 1.15, "doors_top"), (0.14, 2.02, "roof"), (1.8, 2.08, "roof"), (3.55, 2.0, "glass"),
-            (4.2, 1.28, "bonnet"), (4.72, 1.08, "nose"), (4.86, .60, "skirt"), (4.82, .28, "")],
-    "lorry": [(0.0, .55, "skirt"), (0.0, .85, "doors"), (0.0, 1.5, "box"), (0.0, 3.2, "roof"), (5.0, 3.2, "box"), (5.05, 2.6, "roof"), (5.6, 2.55, "glass"),
-              (6.5, 1.6, "nose"), (6.6, .70, "skirt"), (6.6, .40, "")],
-    "bus": [(0.0, .35, "skirt"), (0.0, .80, "nose"), (0.0, 1.30, "box"), (0.04, 1.9, "glass"), (0.12, 2.75, "box"), (0.3, 3.0, "roof"), (9.6, 3.0, "box"), (9.85, 2.7, "glass"),
-            (9.98, 1.2, "nose"), (10.0, .80, "skirt"), (10.0, .35, "")],
+    "hatchback": [
+        (0.08, 0.20, "skirt"),
+        (0.0, 0.52, "tail"),
+        (0.10, 0.95, "glass"),
+        (0.42, 1.36, "roof"),
+        (1.1, 1.45, "roof"),
+        (2.0, 1.42, "glass"),
+        (2.85, 0.98, "bonnet"),
+        (3.55, 0.84, "bonnet"),
+        (3.84, 0.68, "nose"),
+        (3.92, 0.46, "skirt"),
+        (3.86, 0.20, ""),
+    ],
+    "saloon": [
+        (0.08, 0.20, "skirt"),
+        (0.0, 0.55, "tail"),
+        (0.08, 0.98, "bonnet"),
+        (0.75, 1.03, "glass"),
+        (1.35, 1.38, "roof"),
+        (2.0, 1.43, "roof"),
+        (2.6, 1.40, "glass"),
+        (3.35, 1.0, "bonnet"),
+        (4.15, 0.84, "bonnet"),
+        (4.42, 0.68, "nose"),
+        (4.5, 0.46, "skirt"),
+        (4.44, 0.20, ""),
+    ],
+    "estate": [
+        (0.08, 0.20, "skirt"),
+        (0.0, 0.55, "tail"),
+        (0.08, 0.98, "glass"),
+        (0.40, 1.40, "roof"),
+        (1.6, 1.47, "roof"),
+        (2.6, 1.42, "glass"),
+        (3.35, 1.0, "bonnet"),
+        (4.2, 0.84, "bonnet"),
+        (4.48, 0.68, "nose"),
+        (4.55, 0.46, "skirt"),
+        (4.5, 0.20, ""),
+    ],
+    "suv": [
+        (0.06, 0.28, "skirt"),
+        (0.0, 0.68, "tail"),
+        (0.06, 1.12, "glass"),
+        (0.30, 1.66, "roof"),
+        (1.6, 1.74, "roof"),
+        (2.55, 1.70, "glass"),
+        (3.2, 1.18, "bonnet"),
+        (4.1, 1.04, "bonnet"),
+        (4.35, 0.86, "nose"),
+        (4.42, 0.56, "skirt"),
+        (4.38, 0.28, ""),
+    ],
+    "van": [
+        (0.04, 0.28, "skirt"),
+        (0.0, 0.60, "doors"),
+        (0.02, 1.15, "doors_top"),
+        (0.14, 2.02, "roof"),
+        (1.8, 2.08, "roof"),
+        (3.55, 2.0, "glass"),
+        (4.2, 1.28, "bonnet"),
+        (4.72, 1.08, "nose"),
+        (4.86, 0.60, "skirt"),
+        (4.82, 0.28, ""),
+    ],
+    "lorry": [
+        (0.0, 0.55, "skirt"),
+        (0.0, 0.85, "doors"),
+        (0.0, 1.5, "box"),
+        (0.0, 3.2, "roof"),
+        (5.0, 3.2, "box"),
+        (5.05, 2.6, "roof"),
+        (5.6, 2.55, "glass"),
+        (6.5, 1.6, "nose"),
+        (6.6, 0.70, "skirt"),
+        (6.6, 0.40, ""),
+    ],
+    "bus": [
+        (0.0, 0.35, "skirt"),
+        (0.0, 0.80, "nose"),
+        (0.0, 1.30, "box"),
+        (0.04, 1.9, "glass"),
+        (0.12, 2.75, "box"),
+        (0.3, 3.0, "roof"),
+        (9.6, 3.0, "box"),
+        (9.85, 2.7, "glass"),
+        (9.98, 1.2, "nose"),
+        (10.0, 0.80, "skirt"),
+        (10.0, 0.35, ""),
+    ],
 }
-_HALF_WIDTH = {"hatchback": .83, "saloon": .87, "estate": .87, "suv": .92, "van": .97, "lorry": 1.15, "bus": 1.24}
-_BELT = {"hatchback": .95, "saloon": .98, "estate": .98, "suv": 1.12, "van": 1.15, "lorry": 1.5, "bus": 1.3}
-_LEAN = {"hatchback": .36, "saloon": .40, "estate": .34, "suv": .24, "van": .12, "lorry": 0.0, "bus": 0.04}
+_HALF_WIDTH = {"hatchback": 0.83, "saloon": 0.87, "estate": 0.87, "suv": 0.92, "van": 0.97, "lorry": 1.15, "bus": 1.24}
+_BELT = {"hatchback": 0.95, "saloon": 0.98, "estate": 0.98, "suv": 1.12, "van": 1.15, "lorry": 1.5, "bus": 1.3}
+_LEAN = {"hatchback": 0.36, "saloon": 0.40, "estate": 0.34, "suv": 0.24, "van": 0.12, "lorry": 0.0, "bus": 0.04}
 KINDS = tuple(_OUTLINES)
 LENGTH_M = {kind: outline[-2][0] for kind, outline in _OUTLINES.items()}
 
@@ -59,8 +151,12 @@ def make_vehicle(rng: np.random.Generator, kind: str | None = None) -> Panels:
         rng: source of randomness (kind, paint, plate).
         kind: one of KINDS; random when None.
     """
-    kind = kind or str(rng.choice(KINDS, p=[.34, .18, .16, .13, .12, .03, .04]))
-    paint = vary(rng, (226, 226, 224) if kind in ("van", "lorry") and rng.random() < 0.6 else _PAINTS[rng.integers(len(_PAINTS))], 12)
+    kind = kind or str(rng.choice(KINDS, p=[0.34, 0.18, 0.16, 0.13, 0.12, 0.03, 0.04]))
+    paint = vary(
+        rng,
+        (226, 226, 224) if kind in ("van", "lorry") and rng.random() < 0.6 else _PAINTS[rng.integers(len(_PAINTS))],
+        12,
+    )
     body = _Body(kind, paint, (226, 190, 40) if rng.random() < 0.7 else (228, 228, 222))
     parts = PanelList()
     _add_shadow(parts, body)
@@ -80,23 +176,46 @@ def _add_shadow(parts: PanelList, body: _Body) -> None:
     image = cv2.GaussianBlur(image, (9, 9), 3)
     length = LENGTH_M[body.kind] + 2 * reach
     for _ in range(2):
-        parts.add((-half_width - reach, 0.01, length - reach), (2 * (half_width + reach), 0.0, 0.0), (0.0, 0.0, -length), Texture(image), CAR, facing=0.0)
+        parts.add(
+            (-half_width - reach, 0.01, length - reach),
+            (2 * (half_width + reach), 0.0, 0.0),
+            (0.0, 0.0, -length),
+            Texture(image),
+            CAR,
+            facing=0.0,
+        )
 
 
 def _add_strips(rng: np.random.Generator, parts: PanelList, body: _Body) -> None:
     outline = _OUTLINES[body.kind]
     highest = max(range(len(outline)), key=lambda i: outline[i][1])
-    for index, ((z0, y0, name), (z1, y1, _)) in enumerate(zip(outline, outline[1:])):
+    for index, ((z0, y0, name), (z1, y1, _)) in enumerate(itertools.pairwise(outline)):
         rear = index < highest or (name == "roof" and y1 >= y0)
         (top_z, top_y), (low_z, low_y) = ((z1, y1), (z0, y0)) if rear else ((z0, y0), (z1, y1))
         top, low = body.half_width(top_y), body.half_width(low_y)
         wide = max(top, low)
         picture = _strip(rng, body, name, rear, top / wide, low / wide, wide, float(np.hypot(z1 - z0, y1 - y0)))
         side = 1 if rear else -1
-        parts.add((-side * wide, top_y, top_z), (2 * side * wide, 0.0, 0.0), (0.0, low_y - top_y, low_z - top_z), picture, CAR, one_sided=True)
+        parts.add(
+            (-side * wide, top_y, top_z),
+            (2 * side * wide, 0.0, 0.0),
+            (0.0, low_y - top_y, low_z - top_z),
+            picture,
+            CAR,
+            one_sided=True,
+        )
 
 
-def _strip(rng: np.random.Generator, body: _Body, name: str, rear: bool, top: float, low: float, half_width: float, length: float) -> Texture:
+def _strip(
+    rng: np.random.Generator,
+    body: _Body,
+    name: str,
+    rear: bool,
+    top: float,
+    low: float,
+    half_width: float,
+    length: float,
+) -> Texture:
     """One strip across the body, cut to a trapezoid."""
     height, width = max(6, int(length * _PX_PER_M)), int(2 * half_width * _PX_PER_M)
     image = np.empty((height, width, 4), np.uint8)
@@ -111,40 +230,56 @@ def _strip(rng: np.random.Generator, body: _Body, name: str, rear: bool, top: fl
 
     lamp = (170, 24, 20) if rear else (226, 230, 228)
     if name in ("glass", "doors_top"):
-        _paint_glass(image, [(0.5 - top * .44, .08), (0.5 + top * .44, .08), (0.5 + low * .45, .92), (0.5 - low * .45, .92)])
+        _paint_glass(
+            image,
+            [(0.5 - top * 0.44, 0.08), (0.5 + top * 0.44, 0.08), (0.5 + low * 0.45, 0.92), (0.5 - low * 0.45, 0.92)],
+        )
         if name == "doors_top":
-            box(.48, 0, .52, 1, body.paint)
-            box(.06, .75, .94, 1, body.paint)
+            box(0.48, 0, 0.52, 1, body.paint)
+            box(0.06, 0.75, 0.94, 1, body.paint)
     elif name == "skirt":
         box(0, 0, 1, 1, tuple(int(c * 0.75) for c in body.paint))
-        box(0, .55, 1, 1, _DARK)
+        box(0, 0.55, 1, 1, _DARK)
     elif name in ("tail", "nose", "doors"):
-        box(.02, .12, .17 if name != "doors" else .08, .55, lamp)
-        box(.04, .40, .13 if name != "doors" else .07, .52, (236, 150, 60) if rear else (250, 250, 240))
+        box(0.02, 0.12, 0.17 if name != "doors" else 0.08, 0.55, lamp)
+        box(0.04, 0.40, 0.13 if name != "doors" else 0.07, 0.52, (236, 150, 60) if rear else (250, 250, 240))
         if name == "nose":
-            box(.22, .15, .78, .75, (44, 44, 46))
-        box(.36, .52, .64, .78, body.plate if rear else (232, 232, 226))
-        box(.40, .60, .60, .70, (60, 56, 40))
+            box(0.22, 0.15, 0.78, 0.75, (44, 44, 46))
+        box(0.36, 0.52, 0.64, 0.78, body.plate if rear else (232, 232, 226))
+        box(0.40, 0.60, 0.60, 0.70, (60, 56, 40))
         if name == "tail":
-            cv2.line(image, (int(.18 * w), int(.30 * h)), (int(.82 * w), int(.30 * h)), (*(int(c * .6) for c in body.paint), 255), 1)
+            cv2.line(
+                image,
+                (int(0.18 * w), int(0.30 * h)),
+                (int(0.82 * w), int(0.30 * h)),
+                (*(int(c * 0.6) for c in body.paint), 255),
+                1,
+            )
         if name == "doors":
-            box(.495, 0, .505, 1, _DARK)
+            box(0.495, 0, 0.505, 1, _DARK)
     elif name == "bonnet":
-        cv2.line(image, (int(.14 * w), 0), (int(.10 * w), h), (*(int(c * .75) for c in body.paint), 255), 1)
-        cv2.line(image, (int(.86 * w), 0), (int(.90 * w), h), (*(int(c * .75) for c in body.paint), 255), 1)
+        cv2.line(image, (int(0.14 * w), 0), (int(0.10 * w), h), (*(int(c * 0.75) for c in body.paint), 255), 1)
+        cv2.line(image, (int(0.86 * w), 0), (int(0.90 * w), h), (*(int(c * 0.75) for c in body.paint), 255), 1)
     elif name == "box":
-        box(.03, .04, .97, .96, vary(rng, body.paint, 20))
+        box(0.03, 0.04, 0.97, 0.96, vary(rng, body.paint, 20))
     if name in ("roof", "bonnet"):
         # Level sheet metal mirrors the sky.
         image[..., :3] = (image[..., :3] * 0.72 + np.array([58, 62, 66])).clip(0, 255).astype(np.uint8)
     # Bodies curve away at the sides and catch less of the sky there.
     across = np.linspace(-1, 1, width, dtype=np.float32)
-    image[..., :3] = (image[..., :3] * (1.04 - .34 * np.abs(across) ** 4)[None, :, None]).clip(0, 255).astype(np.uint8)
-    cut = np.array([[width * (1 - top) / 2, -1], [width * (1 + top) / 2, -1], [width * (1 + low) / 2, height], [width * (1 - low) / 2, height]])
+    image[..., :3] = (image[..., :3] * (1.04 - 0.34 * np.abs(across) ** 4)[None, :, None]).clip(0, 255).astype(np.uint8)
+    cut = np.array(
+        [
+            [width * (1 - top) / 2, -1],
+            [width * (1 + top) / 2, -1],
+            [width * (1 + low) / 2, height],
+            [width * (1 - low) / 2, height],
+        ]
+    )
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [np.round(cut).astype(np.int32)], 255)
     image[mask == 0] = 0
-    return Texture(grain(rng, image, 2.5))
+    return Texture(grain(rng, image, 2.5), solid=True)
 
 
 def _paint_glass(image: np.ndarray, corners: list[tuple[float, float]]) -> None:
@@ -166,9 +301,16 @@ def _add_sides(rng: np.random.Generator, parts: PanelList, body: _Body) -> None:
     low_half, top_half = body.half_width(belt), body.half_width(roof)
     for side in (-1, 1):
         z, step = (length, -length) if side < 0 else (0.0, length)
-        pictures = [Texture(np.ascontiguousarray(image[:, ::side])) for image in (lower, upper)]
+        pictures = [Texture(np.ascontiguousarray(image[:, ::side]), solid=True) for image in (lower, upper)]
         parts.add((side * low_half, belt, z), (0.0, 0.0, step), (0.0, -belt, 0.0), pictures[0], CAR, one_sided=True)
-        parts.add((side * top_half, roof, z), (0.0, 0.0, step), (side * (low_half - top_half), belt - roof, 0.0), pictures[1], CAR, one_sided=True)
+        parts.add(
+            (side * top_half, roof, z),
+            (0.0, 0.0, step),
+            (side * (low_half - top_half), belt - roof, 0.0),
+            pictures[1],
+            CAR,
+            one_sided=True,
+        )
 
 
 def _paint_lower(rng: np.random.Generator, body: _Body, length: float, belt: float) -> np.ndarray:
@@ -180,16 +322,16 @@ def _paint_lower(rng: np.random.Generator, body: _Body, length: float, belt: flo
     cv2.fillPoly(image, [np.round(polygon).astype(np.int32)], (*body.paint, 255))
     shade = np.linspace(1.08, 0.78, height)[:, None, None]
     image[..., :3] = np.minimum(image[..., :3] * shade, image[..., 3:]).astype(np.uint8)
-    dark = tuple(int(c * .6) for c in body.paint)
-    for x in (.30, .50, .68):
-        cv2.line(image, (int(x * width), 2), (int(x * width), int(height * .72)), (*dark, 255), 1)
-    cv2.line(image, (int(.05 * width), int(height * .42)), (int(.95 * width), int(height * .38)), (*dark, 255), 1)
+    dark = tuple(int(c * 0.6) for c in body.paint)
+    for x in (0.30, 0.50, 0.68):
+        cv2.line(image, (int(x * width), 2), (int(x * width), int(height * 0.72)), (*dark, 255), 1)
+    cv2.line(image, (int(0.05 * width), int(height * 0.42)), (int(0.95 * width), int(height * 0.38)), (*dark, 255), 1)
     radius = 0.31 if body.kind in ("hatchback", "saloon", "estate") else 0.37 if body.kind in ("suv", "van") else 0.48
     for x in _axles(length):
         centre = (int(x * _PX_PER_M), int((belt - radius) * _PX_PER_M))
-        cv2.circle(image, centre, int((radius + .06) * _PX_PER_M), (18, 18, 20, 255), -1)
+        cv2.circle(image, centre, int((radius + 0.06) * _PX_PER_M), (18, 18, 20, 255), -1)
         cv2.circle(image, centre, int(radius * _PX_PER_M), (34, 34, 36, 255), -1)
-        cv2.circle(image, centre, int(radius * .62 * _PX_PER_M), (150, 152, 156, 255), -1)
+        cv2.circle(image, centre, int(radius * 0.62 * _PX_PER_M), (150, 152, 156, 255), -1)
         for angle in np.arange(5) * 2 * np.pi / 5:
             tip = (int(centre[0] + radius * 32 * np.cos(angle)), int(centre[1] + radius * 32 * np.sin(angle)))
             cv2.line(image, centre, tip, (70, 72, 76, 255), 2)
@@ -203,17 +345,17 @@ def _paint_upper(body: _Body, length: float, belt: float, roof: float) -> np.nda
     points = np.array([(z, max(y, belt)) for z, y, _ in _OUTLINES[body.kind]])
     polygon = np.round((points - (0, roof)) * (_PX_PER_M, -_PX_PER_M)).astype(np.int32)
     cv2.fillPoly(image, [polygon], (*body.paint, 255))
-    if body.kind == "lorry":
-        return image
     inside = cv2.erode(image[..., 3], np.ones((7, 11), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=255)
-    if body.kind == "van":
-        inside[:, : int(.66 * width)] = 0
+    if body.kind in ("van", "lorry"):
+        inside[:, : int((0.66 if body.kind == "van" else 0.80) * width)] = 0
     blend = np.linspace(0, 1, height)[:, None, None]
-    glass = np.repeat(np.array(_GLASS_TOP) * (1 - blend) * .9 + np.array(_GLASS_BOTTOM) * blend, width, axis=1).astype(np.uint8)
+    glass = np.repeat(np.array(_GLASS_TOP) * (1 - blend) * 0.9 + np.array(_GLASS_BOTTOM) * blend, width, axis=1).astype(
+        np.uint8
+    )
     image[..., :3][inside == 255] = glass[inside == 255]
-    pillars = np.linspace(.08, .92, 9) if body.kind == "bus" else (.28, .47, .86)
+    pillars = np.linspace(0.08, 0.92, 9) if body.kind == "bus" else (0.28, 0.47, 0.86)
     for x in pillars:
-        area = image[:, int(x * width):int(x * width) + 3]
+        area = image[:, int(x * width) : int(x * width) + 3]
         area[..., :3] = np.where(area[..., 3:] > 0, np.array(body.paint, np.uint8), 0)
     return image
 
@@ -224,11 +366,11 @@ def _axles(length: float) -> tuple[float, float]:
 
 def _add_axles(parts: PanelList, body: _Body) -> None:
     """Tyres and the dark underside, seen from behind or ahead under the skirts."""
-    half_width, length = _HALF_WIDTH[body.kind] - .01, LENGTH_M[body.kind]
+    half_width, length = _HALF_WIDTH[body.kind] - 0.01, LENGTH_M[body.kind]
     image = np.zeros((28, 96, 4), np.uint8)
     image[:14] = (16, 16, 18, 255)
     image[:, 2:15] = image[:, -15:-2] = (28, 28, 30, 255)
-    texture = Texture(image)
-    clearance = _OUTLINES[body.kind][0][1] + .12
-    for z in (_axles(length)[0] - .25, _axles(length)[1] + .25):
+    texture = Texture(image, solid=True)
+    clearance = _OUTLINES[body.kind][0][1] + 0.12
+    for z in (_axles(length)[0] - 0.25, _axles(length)[1] + 0.25):
         parts.add((-half_width, clearance, z), (2 * half_width, 0.0, 0.0), (0.0, -clearance, 0.0), texture, CAR)
