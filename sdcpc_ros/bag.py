@@ -3,14 +3,14 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments
 from sdcpc_core.errors import InputError
-from sdcpc_ros.bag_io import IMAGE, BagReader, BagWriter, decode, standard_types
+from sdcpc_ros.bag_io import IMAGE, BagReader, decode_frame, image_message
+from sdcpc_ros.bag_writer import BagWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,30 +106,21 @@ def label_bag(
     from rich.console import Console
     from rich.progress import track
 
-    from sdcpc_ros.compressed import compressed_to_rgb
-    from sdcpc_ros.conversions import array_to_image, image_to_rgb, stamp_to_ns
+    from sdcpc_ros.conversions import stamp_to_ns
 
-    image_class = standard_types().types[IMAGE]
     writer.copy_topics(reader)
     outputs = {name: writer.add_topic(f"{prefix}/{name}", IMAGE) for name in ("label", *pictures)}
     stream = segmenter.stream()
     run = BagRun()
-
-    def copy_all() -> Iterator[tuple[str, int, bytes]]:
-        for connection, bag_ns, raw in reader.messages():
-            writer.copy(connection, bag_ns, raw)
-            if connection.topic == topic:
-                yield connection.msgtype, bag_ns, raw
-
     started_s = time.monotonic()
-    for msgtype, bag_ns, raw in track(copy_all(), "labelling", reader.count(topic), console=Console(stderr=True)):
+    images = track(writer.copy_messages(reader, topic), "labelling", reader.count(topic), console=Console(stderr=True))
+    for connection, bag_ns, raw in images:
         try:
-            message = decode(raw, msgtype)
-            frame = image_to_rgb(message) if msgtype == IMAGE else compressed_to_rgb(message)
+            header, frame = decode_frame(raw, connection.msgtype)
             result = stream.step(
                 frame,
-                stamp_to_ns(message.header.stamp),
-                frame_id=message.header.frame_id,
+                stamp_to_ns(header.stamp),
+                frame_id=header.frame_id,
                 receive_ns=bag_ns,
                 with_confidence="confidence" in pictures,
             )
@@ -138,9 +129,8 @@ def label_bag(
             continue
         run.frames += 1
         run.step_ms.append(result.timings.total_ms)
-        for name, connection in outputs.items():
-            picture = _picture(name, frame, result, segmenter)
-            writer.write(connection, bag_ns, array_to_image(picture, message.header, image_class))
+        for name, output in outputs.items():
+            writer.write(output, bag_ns, image_message(header, _picture(name, frame, result, segmenter)))
     run.seconds = time.monotonic() - started_s
     if not run.frames:
         raise InputError(f"no frame on {topic} is usable: {'; '.join(run.bad_frames)}")

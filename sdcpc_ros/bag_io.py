@@ -1,15 +1,14 @@
-"""Reading and writing bags through rosbags, with no ROS installation."""
+"""Reading bags and their messages through rosbags, with no ROS installation."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdcpc_core.errors import InputError, OutputError
-from sdcpc_core.output import atomic_output, check_output, write_error
+from sdcpc_core.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from rosbags.interfaces import Connection
     from rosbags.typesys.store import Typestore
 
@@ -36,6 +35,33 @@ def decode(raw: bytes, msgtype: str) -> Any:
         return standard_types().deserialize_cdr(raw, msgtype)
     except Exception as err:  # Broken bytes can raise anything.
         raise InputError(f"a message is not a readable {msgtype}") from err
+
+
+def decode_frame(raw: bytes, msgtype: str) -> tuple[Any, "np.ndarray"]:
+    """Read a camera image, compressed or not.
+
+    Args:
+        raw: serialized message.
+        msgtype: one of ``IMAGE_TYPES``.
+
+    Returns:
+        The message's header, and (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: the bytes are no such message, or hold no usable picture.
+    """
+    from sdcpc_ros.compressed import compressed_to_rgb
+    from sdcpc_ros.conversions import image_to_rgb
+
+    message = decode(raw, msgtype)
+    return message.header, image_to_rgb(message) if msgtype == IMAGE else compressed_to_rgb(message)
+
+
+def image_message(header: Any, pixels: "np.ndarray") -> Any:
+    """A label map or RGB picture as an image message that ``BagWriter.write`` takes."""
+    from sdcpc_ros.conversions import array_to_image
+
+    return array_to_image(pixels, header, standard_types().types[IMAGE])
 
 
 class BagReader:
@@ -122,143 +148,6 @@ class BagReader:
             yield from self._reader.messages(wanted)
         except Exception as err:  # Broken files can raise anything.
             raise InputError(f"{self._path} cannot be read to its end: {err or type(err).__name__}") from err
-
-
-class BagWriter:
-    """Writes a bag in MCAP format, compressed; a context manager.
-
-    A name that ends in ``.mcap`` becomes one bare file, any other a rosbag2 folder with ``metadata.yaml``; both play
-    with ``ros2 bag play``. The bag takes its name when the block ends without an error; before that, and after an
-    error, nothing of it is there.
-    """
-
-    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Prepare to write.
-
-        Raises:
-            OutputError: the path exists and ``overwrite`` is off, or it is a folder that is not a bag.
-        """
-        self._path = Path(path)
-        self._overwrite = overwrite
-        check_output(path, overwrite=overwrite)
-        if self._path.is_dir() and not (self._path / "metadata.yaml").exists():
-            raise OutputError(f"{path} is a folder and not a bag; it is not overwritten")
-
-    def __enter__(self) -> "BagWriter":
-        """Create the bag.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        self._session = self._writing()
-        self._session.__enter__()
-        return self
-
-    def __exit__(self, *error) -> None:
-        """Finish the bag, or leave nothing of it after an error.
-
-        Raises:
-            OutputError: it cannot be written, such as on a full disk.
-        """
-        self._session.__exit__(*error)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-
-        is_file = self._path.suffix == ".mcap"
-        with atomic_output(self._path, overwrite=self._overwrite) as draft:
-            folder = draft.with_suffix("") if is_file else draft
-            # Version 8 is the newest that every supported distribution reads.
-            self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
-            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-            self._connection_of: dict[tuple[str, str, str], Connection] = {}
-            try:
-                with self._system_errors():
-                    self._writer.open()
-                yield
-                with self._system_errors():
-                    self._writer.close()
-            except BaseException:
-                self._writer.abort()
-                raise
-            if is_file:
-                (folder / draft.name).rename(draft)
-
-    @contextmanager
-    def _system_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as err:
-            raise write_error(self._path, err) from err
-
-    def copy_topics(self, reader: BagReader) -> None:
-        """Announce every topic of another bag, those without messages too."""
-        for connection in reader.connections:
-            # Several publishers of one topic become one.
-            if _identity(connection) not in self._connection_of:
-                self._connection_of[_identity(connection)] = self._copy_topic(connection)
-
-    def _copy_topic(self, connection: "Connection") -> "Connection":
-        definition = connection.msgdef.data
-        if not definition and connection.msgtype in standard_types().fielddefs:
-            # Older recorders stored none.
-            definition, _ = standard_types().generate_msgdef(connection.msgtype, ros_version=2)
-        copied = self._writer.add_connection(
-            connection.topic,
-            connection.msgtype,
-            msgdef=definition,
-            rihs01=connection.digest or "unknown",
-            serialization_format=connection.ext.serialization_format,
-            offered_qos_profiles=connection.ext.offered_qos_profiles,
-        )
-        # The writer wants a hash; a bag that has none keeps none.
-        self._writer.connections[-1] = copied._replace(digest=connection.digest)
-        return self._writer.connections[-1]
-
-    def copy(self, connection: "Connection", bag_ns: int, raw: bytes) -> None:
-        """Write a message of a copied topic as it is.
-
-        Args:
-            connection: of the bag given to ``copy_topics``.
-            bag_ns: time of recording (ns).
-            raw: serialized message.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        with self._system_errors():
-            self._writer.write(self._connection_of[_identity(connection)], bag_ns, raw)
-
-    def add_topic(self, topic: str, msgtype: str) -> "Connection":
-        """Announce a topic of a standard type.
-
-        Raises:
-            OutputError: the bag has this topic already.
-        """
-        if any(connection.topic == topic for connection in self._writer.connections):
-            raise OutputError(f"the bag has a topic {topic} already; choose another --prefix")
-        return self._writer.add_connection(topic, msgtype, typestore=standard_types())
-
-    def write(self, connection: "Connection", bag_ns: int, message: Any) -> None:
-        """Write a message to a topic of ``add_topic``.
-
-        Args:
-            connection: what ``add_topic`` returned.
-            bag_ns: time of recording (ns).
-            message: message object, or the bytes of a serialized one.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        is_raw = isinstance(message, (bytes, memoryview))
-        raw = message if is_raw else standard_types().serialize_cdr(message, connection.msgtype)
-        with self._system_errors():
-            self._writer.write(connection, bag_ns, raw)
-
-
-def _identity(connection: "Connection") -> tuple[str, str, str]:
-    return connection.topic, connection.msgtype, str(connection.ext)
 
 
 def _storage_of(path: Path) -> Path:

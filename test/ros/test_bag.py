@@ -5,9 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.errors import InputError, OutputError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.streaming import Segmenter
@@ -15,21 +13,12 @@ from sdcpc_core.streaming import Segmenter
 pytest.importorskip("rosbags", reason="bags need rosbags: pip install '.[bag]'")
 
 from sdcpc_ros.bag import bag
-from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, BagReader, BagWriter, decode, standard_types
+from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, BagReader, decode, standard_types
+from sdcpc_ros.bag_writer import BagWriter
 
 CAMERA = "/camera/image_raw"
 STRING = "std_msgs/msg/String"
 PERIOD_NS = 100_000_000
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """Random weights that see frames of 64x96 pixels."""
-    path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"
-    header = CheckpointHeader("sdcpc_mit_b0", {}, CAMVID, (64, 96))
-    torch.manual_seed(0)
-    save_checkpoint(path, header.build(), header)
-    return path
 
 
 def frame(index: int) -> np.ndarray:
@@ -71,8 +60,8 @@ def messages(path: Path, *topics: str) -> list[tuple[str, int, bytes]]:
         return [(connection.topic, bag_ns, bytes(raw)) for connection, bag_ns, raw in reader.messages(*topics)]
 
 
-def run(path: Path, out: Path, checkpoint: Path, *more: str) -> None:
-    bag([str(path), "--out", str(out), "--checkpoint", str(checkpoint), *more])
+def run(path: Path, out: Path, small_checkpoint: Path, *more: str) -> None:
+    bag([str(path), "--out", str(out), "--checkpoint", str(small_checkpoint), *more])
 
 
 def pixels(raw: bytes) -> np.ndarray:
@@ -81,13 +70,13 @@ def pixels(raw: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["labelled", "labelled.mcap"])
-def test_labels_join_an_untouched_bag(tmp_path, checkpoint, capsys, name):
+def test_labels_join_an_untouched_bag(tmp_path, small_checkpoint, capsys, name):
     source = make_bag(tmp_path / "drive", [image(i) for i in range(5)])
     out, report = tmp_path / name, tmp_path / "report.json"
-    run(source, out, checkpoint, "--json", str(report))
+    run(source, out, small_checkpoint, "--json", str(report))
 
     assert messages(out, CAMERA, "/talk") == messages(source)
-    stream = Segmenter.from_checkpoint(checkpoint).stream()
+    stream = Segmenter.from_checkpoint(small_checkpoint).stream()
     labels = messages(out, "/segmentation/label")
     assert len(labels) == 5
     for index, (_, bag_ns, raw) in enumerate(labels):
@@ -104,9 +93,9 @@ def test_labels_join_an_untouched_bag(tmp_path, checkpoint, capsys, name):
     assert (facts["frames"], facts["bad_frames"], facts["topic"]) == (5, {}, CAMERA)
 
 
-def test_pictures_for_people(tmp_path, checkpoint):
+def test_pictures_for_people(tmp_path, small_checkpoint):
     source, out = make_bag(tmp_path / "drive.mcap", [image(0), image(1)]), tmp_path / "out.mcap"
-    run(source, out, checkpoint, "--prefix", "/offline", "--add", "color", "overlay", "confidence")
+    run(source, out, small_checkpoint, "--prefix", "/offline", "--add", "color", "overlay", "confidence")
     results = {topic: decode(raw, IMAGE) for topic, _, raw in messages(out) if topic.startswith("/offline")}
     assert {topic: message.encoding for topic, message in results.items()} == {
         "/offline/label": "mono8",
@@ -120,23 +109,23 @@ def test_pictures_for_people(tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_compressed_images(tmp_path, checkpoint, suffix):
+def test_compressed_images(tmp_path, small_checkpoint, suffix):
     pictures = [compressed(i, suffix) for i in range(3)]
     topic = f"{CAMERA}/compressed"
-    run(make_bag(tmp_path / "drive", pictures, topic, COMPRESSED_IMAGE), tmp_path / "out.mcap", checkpoint)
+    run(make_bag(tmp_path / "drive", pictures, topic, COMPRESSED_IMAGE), tmp_path / "out.mcap", small_checkpoint)
     labels = [pixels(raw) for _, _, raw in messages(tmp_path / "out.mcap", "/segmentation/label")]
-    run(make_bag(tmp_path / "raw", [image(i) for i in range(3)]), tmp_path / "raw.mcap", checkpoint)
+    run(make_bag(tmp_path / "raw", [image(i) for i in range(3)]), tmp_path / "raw.mcap", small_checkpoint)
     wanted = [pixels(raw) for _, _, raw in messages(tmp_path / "raw.mcap", "/segmentation/label")]
     same = np.mean(np.array(labels) == np.array(wanted))
     assert same == 1 if suffix == ".png" else same > 0.8
 
 
-def test_bad_frames_are_counted_and_skipped(tmp_path, checkpoint, capsys):
+def test_bad_frames_are_counted_and_skipped(tmp_path, small_checkpoint, capsys):
     short = image(3)
     short.data = short.data[:100]
     source = make_bag(tmp_path / "drive", [image(0), image(1, "32FC1"), image(2, "martian"), short, image(4)])
     out, report = tmp_path / "out.mcap", tmp_path / "report.json"
-    run(source, out, checkpoint, "--json", str(report))
+    run(source, out, small_checkpoint, "--json", str(report))
     assert messages(out, CAMERA, "/talk") == messages(source), "bad frames are copied too"
     stamps = [decode(raw, IMAGE).header.stamp.nanosec for _, _, raw in messages(out, "/segmentation/label")]
     assert stamps == [0, 4 * PERIOD_NS]
@@ -145,48 +134,48 @@ def test_bad_frames_are_counted_and_skipped(tmp_path, checkpoint, capsys):
     assert "1 bad: encoding 'martian' is not supported" in capsys.readouterr().out
 
 
-def test_undecodable_messages_are_bad_frames(tmp_path, checkpoint):
+def test_undecodable_messages_are_bad_frames(tmp_path, small_checkpoint):
     broken = standard_types().serialize_cdr(image(1), IMAGE)[:40]
     source, report = make_bag(tmp_path / "drive", [image(0), broken]), tmp_path / "report.json"
-    run(source, tmp_path / "out.mcap", checkpoint, "--json", str(report))
+    run(source, tmp_path / "out.mcap", small_checkpoint, "--json", str(report))
     assert json.loads(report.read_text())["bad_frames"] == {"a message is not a readable sensor_msgs/msg/Image": 1}
 
 
-def test_a_bag_without_one_usable_frame_is_an_error(tmp_path, checkpoint):
+def test_a_bag_without_one_usable_frame_is_an_error(tmp_path, small_checkpoint):
     source = make_bag(tmp_path / "drive", [image(0, "32FC1")])
     with pytest.raises(InputError, match="no frame on /camera/image_raw is usable: encoding '32FC1' is depth"):
-        run(source, tmp_path / "out.mcap", checkpoint)
+        run(source, tmp_path / "out.mcap", small_checkpoint)
     assert [p.name for p in tmp_path.iterdir()] == ["drive"]
 
 
-def test_mistakes_are_said(tmp_path, checkpoint):
+def test_mistakes_are_said(tmp_path, small_checkpoint):
     source, out = make_bag(tmp_path / "drive", [image(0)]), tmp_path / "out"
     with pytest.raises(InputError, match=r"has no topic /front; it has /camera/image_raw"):
-        run(source, out, checkpoint, "--topic", "/front")
+        run(source, out, small_checkpoint, "--topic", "/front")
     with pytest.raises(InputError, match="no bag at"):
-        run(tmp_path / "absent", out, checkpoint)
-    run(source, out, checkpoint)
+        run(tmp_path / "absent", out, small_checkpoint)
+    run(source, out, small_checkpoint)
     with pytest.raises(OutputError, match="exists; choose another name or pass --overwrite"):
-        run(source, out, checkpoint)
+        run(source, out, small_checkpoint)
     with pytest.raises(OutputError, match="has a topic /segmentation/label already; choose another --prefix"):
-        run(out, tmp_path / "twice", checkpoint, "--topic", CAMERA)
+        run(out, tmp_path / "twice", small_checkpoint, "--topic", CAMERA)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
-        run(source, tmp_path / "file" / "out.mcap", checkpoint)
+        run(source, tmp_path / "file" / "out.mcap", small_checkpoint)
 
 
-def test_a_bag_replaces_itself_when_told(tmp_path, checkpoint):
+def test_a_bag_replaces_itself_when_told(tmp_path, small_checkpoint):
     source = make_bag(tmp_path / "drive", [image(0), image(1)])
     before = messages(source)
-    run(source, source, checkpoint, "--overwrite")
+    run(source, source, small_checkpoint, "--overwrite")
     assert messages(source, CAMERA, "/talk") == before
     assert len(messages(source, "/segmentation/label")) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["drive"]
 
 
-def test_a_truncated_bag_leaves_nothing(tmp_path, checkpoint):
+def test_a_truncated_bag_leaves_nothing(tmp_path, small_checkpoint):
     source = make_bag(tmp_path / "drive.mcap", [image(i) for i in range(4)])
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
     with pytest.raises(InputError, match="is not a readable bag"):
-        run(source, tmp_path / "out.mcap", checkpoint)
+        run(source, tmp_path / "out.mcap", small_checkpoint)
     assert [p.name for p in tmp_path.iterdir()] == ["drive.mcap"]
