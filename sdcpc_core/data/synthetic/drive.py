@@ -141,7 +141,7 @@ class SyntheticDrive:
     def _ground_strip(self, first: int, blocks: dict[int, Block]) -> tuple[list[np.ndarray], np.ndarray]:
         if self._strip is None or self._strip[0] != first:
             painted = [self._ground.block(first + i, blocks) for i in range(_GROUND_BLOCKS)]
-            levels = [np.concatenate(level) for level in zip(*(levels for levels, _ in painted), strict=False)]
+            levels = [np.concatenate(level) for level in zip(*(levels for levels, _ in painted), strict=True)]
             self._strip = (first, levels, np.concatenate([labels for _, labels in painted]))
         return self._strip[1:]
 

@@ -203,7 +203,7 @@ class Ground:
         rng = np.random.default_rng([self._seed, 22, index + 2**20])
         for shadow in [s for i in (index - 1, index, index + 1) for s in blocks[i].shadows]:
             offset = reach * min(shadow.height_m, 40.0)
-            corners = (*np.array([(d, z) for d in shadow.d_m for z in shadow.z_m]), _HALF_M, -index * BLOCK_M)
+            corners = np.array([(d + _HALF_M, z - index * BLOCK_M) for d in shadow.d_m for z in shadow.z_m])
             if shadow.crown:
                 centre = (corners.mean(0) + offset) / cell
                 size = (shadow.d_m[1] - shadow.d_m[0]) / cell

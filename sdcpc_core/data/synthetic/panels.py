@@ -247,7 +247,7 @@ def _footprints(corners: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray
 def _clip_near(corners: np.ndarray) -> np.ndarray:
     """The polygon's part in front of the near plane, (M, 3)."""
     result = []
-    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=False):
+    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if a[2] >= NEAR_M:
             result.append(a)
         if (a[2] >= NEAR_M) != (b[2] >= NEAR_M):
@@ -267,4 +267,4 @@ def _fit_textures(
     for axis in range(2):
         matrix[:, axis] = matrix[:, axis] * reduced[:, axis, None] + matrix[:, 2] * shift[:, None]
     matrix[:, :, 2] += matrix[:, :, 0] * boxes[:, 0, None] + matrix[:, :, 1] * boxes[:, 1, None]
-    return [t.level(*level) for t, level in zip(textures, levels.tolist(), strict=False)], matrix
+    return [t.level(*level) for t, level in zip(textures, levels.tolist(), strict=True)], matrix
