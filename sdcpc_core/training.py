@@ -64,7 +64,7 @@ class SegmentationModule(L.LightningModule):
         torch.manual_seed(self._config.seed + self.current_epoch)
 
     def training_step(self, batch: ClipSample, batch_idx: int) -> Tensor:
-        if self.global_step < self._config.schedule.static_steps:
+        if self._progress(self.global_step) < self._config.schedule.static_share:
             loss = self._static_loss(self.model.encode(batch.frames[:, -1]), batch.labels[:, -1])
         else:
             loss = self._clip_loss(batch)
@@ -110,7 +110,7 @@ class SegmentationModule(L.LightningModule):
         config = self._config.optimizer
         optimizer = torch.optim.AdamW(_parameter_groups(self.model, config), lr=config.learning_rate, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(self._config.schedule, step, self._share_of_time())
+            optimizer, lambda step: learning_rate_factor(self._config.schedule, step, self._progress(step))
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -129,15 +129,18 @@ class SegmentationModule(L.LightningModule):
         elif norm > EXPLOSION_FACTOR * limit:
             _logger.warning("step %d: gradient norm %.3g, %.0f times the limit", self.global_step, norm, norm / limit)
 
-    def _share_of_time(self) -> float:
-        minutes = self._config.schedule.max_time_minutes
+    def _progress(self, step: int) -> float:
+        # Share of the steps or of the time that has passed, whichever is nearer its end.
+        schedule = self._config.schedule
+        share_of_time = 0.0
         timer = next((c for c in self.trainer.callbacks if isinstance(c, Timer)), None)
-        return timer.time_elapsed() / (60 * minutes) if timer is not None and minutes else 0.0
+        if timer is not None and schedule.max_time_minutes:
+            share_of_time = timer.time_elapsed() / (60 * schedule.max_time_minutes)
+        return min(max(step / schedule.max_steps, share_of_time), 1.0)
 
 
-def learning_rate_factor(schedule: ScheduleConfig, step: int, share_of_time: float) -> float:
-    """Linear warm-up, then polynomial decay to zero at the end of the steps or of the time, whichever is nearer."""
-    progress = min(max(step / schedule.max_steps, share_of_time), 1.0)
+def learning_rate_factor(schedule: ScheduleConfig, step: int, progress: float) -> float:
+    """Linear warm-up over steps, then polynomial decay to zero at the end of the run (progress 1)."""
     return min((step + 1) / max(schedule.warmup_steps, 1), 1.0) * (1.0 - progress) ** schedule.power
 
 

@@ -79,8 +79,8 @@ class ScheduleConfig:
         max_steps: optimizer steps; a multiple of ``validate_every``.
         validate_every: steps between validations, each of which ends in a resumable checkpoint.
         max_time_minutes: stop after this long; the learning rate falls with whichever of the two limits is nearer.
-        static_steps: of these, the first ones train on single frames and leave the references out: three times
-            the pictures in the same time, which a network without pretraining needs more than motion.
+        static_share: of the run, 0..1: its first part trains on single frames and leaves the references out. It sees
+            several times the pictures in the same time, and a network without pretraining needs those first.
         warmup_steps: steps of linear warm-up.
         power: of the polynomial decay.
     """
@@ -88,7 +88,7 @@ class ScheduleConfig:
     max_steps: int = 2000
     validate_every: int = 200
     max_time_minutes: float | None = None
-    static_steps: int = 0
+    static_share: float = 0.0
     warmup_steps: int = 100
     power: float = 1.0
 

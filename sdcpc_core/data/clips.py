@@ -1,5 +1,6 @@
 """Training samples: clips of three labelled frames."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,10 @@ CLIP_RATE_HZ = 15.0
 TRAINING_SEEDS = range(0, 10_000_000)
 """Synthetic drives of training. Evaluation and demo take theirs from 20 000 000 on, so that none is ever seen."""
 SYNTHETIC_SIZE_HW = (360, 480)
-SYNTHETIC_FRAMES = 60
-"""Frames of a synthetic drive that clips are cut from: its first four seconds."""
+SYNTHETIC_DRIVES = 48
+SYNTHETIC_FRAMES = 150
+"""Clips are cut from the first ten seconds of a few drives, which each loader keeps: building one takes as long as
+rendering a dozen frames."""
 TARGET_DEGRADED = 0.25
 REFERENCE_DEGRADED = 0.25
 """How often a target and a reference are blurred, noisy or partly covered."""
@@ -109,12 +112,16 @@ class TrainingClips(Dataset[ClipSample]):
         return _RawClip([frame.image] * 3, [frame.label_map] * 3, random_ego_motion(rng, frame.label_map.shape))
 
     def _synthetic(self, rng: Generator) -> _RawClip:
-        drive = SyntheticDrive(
-            int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)), SYNTHETIC_SIZE_HW, CLIP_RATE_HZ
-        )
+        drive = _training_drive(self._seed, int(rng.integers(SYNTHETIC_DRIVES)))
         target = int(rng.integers(max(REFERENCE_OFFSETS), SYNTHETIC_FRAMES))
         frames = [drive.frame(target - offset) for offset in (*REFERENCE_OFFSETS[::-1], 0)]
         return _RawClip([frame.image for frame in frames], [frame.label_map for frame in frames], [np.eye(3)] * 3)
+
+
+@lru_cache(SYNTHETIC_DRIVES)
+def _training_drive(seed: int, index: int) -> SyntheticDrive:
+    drive_seed = int(np.random.default_rng((seed, index)).integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))
+    return SyntheticDrive(drive_seed, SYNTHETIC_SIZE_HW, CLIP_RATE_HZ)
 
 
 def _photometry(rng: Generator, frames: list[np.ndarray]) -> list[np.ndarray]:
