@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from sdcpc_core.errors import ConfigError
+from sdcpc_core.labels import CAMVID, LabelSet
+
+
+def test_camvid_has_the_field_s_order_and_dynamic_classes():
+    assert CAMVID.num_classes == 11
+    assert CAMVID.names[3] == "Road"
+    assert CAMVID.dynamic_ids == (8, 9, 10)
+    assert CAMVID.ignore_index == 255
+
+
+def test_colours_follow_ids_and_the_ignored_is_black():
+    label_map = np.array([[3, 255]], np.uint8)
+    assert CAMVID.colorize(label_map).tolist() == [[[128, 64, 128], [0, 0, 0]]]
+
+
+def test_round_trip_through_plain_data():
+    assert LabelSet.from_dict(CAMVID.to_dict()) == CAMVID
+
+
+def test_more_than_255_classes_need_two_bytes():
+    many = LabelSet("many", tuple(f"c{i}" for i in range(300)), ((0, 0, 0),) * 300)
+    assert many.label_dtype is np.uint16
+    assert many.ignore_index == 65535
+    assert many.colorize(np.array([[299, 65535]], np.uint16)).shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": []}, "0 classes"),
+        ({"names": ["a", "a"]}, "names a class twice"),
+        ({"palette": [[0, 0, 0]]}, "colours"),
+        ({"palette": [[0, 0, 0], [0, 0, 256]]}, "not an RGB colour"),
+        ({"dynamic": ["tram"]}, "tram"),
+        ({"names": None}, "not a label set"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    good = {"name": "two", "names": ["a", "b"], "palette": [[0, 0, 0], [1, 1, 1]], "dynamic": ["b"]}
+    with pytest.raises(ConfigError, match=message):
+        LabelSet.from_dict(good | change)

@@ -1,0 +1,120 @@
+"""Every operator against a naive implementation that reads like its equation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sdcpc_core.ops.deform_conv import deformable_aggregation, regular_grid
+from sdcpc_core.ops.upsample_argmax import upsample_argmax
+from sdcpc_core.ops.window_attention import selective_window_attention
+
+
+def bilinear(token_map, x, y):
+    """One sample of an (h, w, C) map, zero outside."""
+    height, width, channels = token_map.shape
+    total = torch.zeros(channels, dtype=token_map.dtype)
+    for row in (math.floor(y), math.floor(y) + 1):
+        for column in (math.floor(x), math.floor(x) + 1):
+            if 0 <= row < height and 0 <= column < width:
+                total += (1 - abs(x - column)) * (1 - abs(y - row)) * token_map[row, column]
+    return total
+
+
+def test_window_attention_is_equation_2():
+    generator = torch.Generator().manual_seed(0)
+    query = torch.rand(2, 3, 4, 6, generator=generator)
+    key, value = torch.rand(2, 2, 5, 3, 6, generator=generator)
+    points = torch.rand(2, 3, 4, 4, 2, generator=generator) * 7 - 1.5
+    result = selective_window_attention(query, key, value, points)
+    for b, i, j in np.ndindex(2, 3, 4):
+        samples = [tuple(p) for p in points[b, i, j].tolist()]
+        products = torch.stack([query[b, i, j] @ bilinear(key[b], x, y) for x, y in samples])
+        values = torch.stack([bilinear(value[b], x, y) for x, y in samples])
+        expected = (products / products.sum().clamp_min(1e-6)) @ values
+        torch.testing.assert_close(result[b, i, j], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_window_attention_over_the_whole_map_is_dense_attention():
+    generator = torch.Generator().manual_seed(1)
+    query, key, value = torch.rand(3, 1, 3, 3, 8, generator=generator)
+    everywhere = torch.cartesian_prod(torch.arange(3), torch.arange(3)).flip(-1).float().expand(1, 3, 3, 9, 2)
+    result = selective_window_attention(query, key, value, everywhere)
+    products = query.view(9, 8) @ key.view(9, 8).T
+    dense = products / products.sum(1, keepdim=True) @ value.view(9, 8)
+    torch.testing.assert_close(result.view(9, 8), dense)
+
+
+def test_points_outside_the_reference_have_no_say():
+    query, key = torch.ones(2, 1, 2, 2, 4)
+    value = torch.full((1, 2, 2, 4), 5.0)
+    outside = torch.full((1, 2, 2, 4, 2), -9.0)
+    assert selective_window_attention(query, key, value, outside).abs().max() == 0
+    outside[..., 0, :] = 0.0
+    torch.testing.assert_close(selective_window_attention(query, key, value, outside), value)
+
+
+def test_window_attention_gradients():
+    generator = torch.Generator().manual_seed(2)
+    query, key, value = (torch.rand(1, 2, 3, 4, generator=generator) + 0.1 for _ in range(3))
+    points = torch.rand(1, 2, 3, 4, 2, generator=generator) * 2 + 0.2
+    for tensor in (query, key, value, points):
+        tensor.requires_grad_()
+    selective_window_attention(query, key, value, points).square().sum().backward()
+    epsilon = 1e-2
+    for tensor in (query, key, value, points):
+        index = (0, 1, 1, 2) if tensor is not points else (0, 1, 1, 2, 0)
+        values = []
+        for step in (epsilon, -epsilon):
+            with torch.no_grad():
+                tensor[index] += step
+                values.append(selective_window_attention(query, key, value, points).square().sum())
+                tensor[index] -= step
+        numeric = (values[0] - values[1]) / (2 * epsilon)
+        assert tensor.grad[index].item() == pytest.approx(numeric.item(), rel=0.03, abs=2e-3)
+
+
+def test_deformable_aggregation_is_a_modulated_sum_of_bent_grid_points():
+    generator = torch.Generator().manual_seed(3)
+    values = torch.rand(2, 4, 3, 6, generator=generator)
+    offsets = torch.randn(2, 4, 3, 2, 9, 2, generator=generator)
+    weights = torch.rand(2, 4, 3, 2, 9, generator=generator)
+    result = deformable_aggregation(values, offsets, weights)
+    grid = [(dx, dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    for b, i, j, g in np.ndindex(2, 4, 3, 2):
+        group = values[b, :, :, g * 3 : g * 3 + 3]
+        expected = torch.zeros(3)
+        for d, (dx, dy) in enumerate(grid):
+            x, y = (offsets[b, i, j, g, d] + torch.tensor([j + dx, i + dy])).tolist()
+            expected += weights[b, i, j, g, d] * bilinear(group, x, y)
+        torch.testing.assert_close(result[b, i, j, g * 3 : g * 3 + 3], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_without_offsets_and_modulation_deformable_aggregation_is_a_box_filter():
+    values = torch.rand(1, 5, 6, 2)
+    result = deformable_aggregation(values, torch.zeros(1, 5, 6, 1, 9, 2), torch.full((1, 5, 6, 1, 9), 1 / 9))
+    expected = F.avg_pool2d(values.permute(0, 3, 1, 2), 3, stride=1, padding=1)
+    torch.testing.assert_close(result, expected.permute(0, 2, 3, 1))
+
+
+def test_regular_grid_is_centred():
+    grid = regular_grid(2, 3, 4, torch.device("cpu"))
+    assert grid.shape == (2, 3, 4, 2)
+    assert grid[1, 2].tolist() == [[1.5, 0.5], [2.5, 0.5], [1.5, 1.5], [2.5, 1.5]]
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "small", "large"),
+    [(11, (5, 7), (33, 50)), (124, (3, 4), (24, 31)), (300, (2, 2), (9, 9)), (2, (8, 8), (8, 8))],
+)
+def test_upsample_argmax_agrees_with_the_two_steps(num_classes, small, large, monkeypatch):
+    monkeypatch.setattr("sdcpc_core.ops.upsample_argmax._BAND_ELEMENTS", num_classes * large[1] * 4)
+    logits = torch.randn(2, num_classes, *small, generator=torch.Generator().manual_seed(4))
+    decision = upsample_argmax(logits, large, with_confidence=True)
+    probabilities = F.interpolate(logits, large, mode="bilinear", align_corners=False).softmax(1)
+    best = probabilities.max(1)
+    assert (decision.label_map == best.indices).float().mean() > 0.999  # rounding may turn a tie
+    torch.testing.assert_close(decision.confidence.float(), (best.values * 255).round(), atol=1, rtol=0)
+    assert upsample_argmax(logits, large).confidence is None
