@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdcpc_core.data.synthetic import people, vehicles
+from sdcpc_core.data.synthetic import cyclists, people, vehicles
 from sdcpc_core.data.synthetic.camera import Ego, Route, yaw_matrix
 from sdcpc_core.data.synthetic.panels import Panels
 from sdcpc_core.data.synthetic.street import BLOCK_M, Block, Profile
@@ -55,7 +55,7 @@ class Actors:
         self._known: OrderedDict[tuple, Actor | None] = OrderedDict()
         self._fleet = [vehicles.make_vehicle(rng) for _ in range(6)]
         self._walkers = {side: [people.make_walker(rng, sideways=side) for _ in range(5)] for side in (False, True)}
-        self._cyclists = [people.make_cyclist(rng) for _ in range(3)]
+        self._cyclists = [cyclists.make_cyclist(rng) for _ in range(3)]
         self._lanes = self._make_lanes(rng)
         self._leaders = [
             self._leader(rng, rank) for rank in range(int(rng.choice([0, 1, 2, 3], p=[0.3, 0.35, 0.2, 0.15])))
@@ -74,9 +74,9 @@ class Actors:
             )
         ]
         edge = profile.lane_m - 0.45
-        lanes.append(_Lane(2, drive * edge, rng.uniform(3, 5), rng.uniform(14, 60), rng.uniform(0, 0.8), "cyclist"))
+        lanes.append(_Lane(2, drive * edge, rng.uniform(3, 5), rng.uniform(18, 70), rng.uniform(0, 0.6), "cyclist"))
         lanes.append(_Lane(3, -drive * edge, -rng.uniform(3, 5.5), rng.uniform(18, 70), rng.uniform(0, 0.7), "cyclist"))
-        crowd = rng.uniform(0, 1) ** 1.3
+        crowd = rng.uniform(0, 1)
         for number in range(6):
             side = number % 2
             d = (2 * side - 1) * (profile.half_m(side) + rng.uniform(0.9, profile.pavement_m[side] - 0.5))

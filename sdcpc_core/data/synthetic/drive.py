@@ -15,6 +15,7 @@ from sdcpc_core.data.synthetic.camera import Ego, Route, View
 from sdcpc_core.data.synthetic.ground import Ground
 from sdcpc_core.data.synthetic.light import Light
 from sdcpc_core.data.synthetic.panels import NEAR_M, Buffers, Panels, draw, join
+from sdcpc_core.data.synthetic.paving import GroundPainter
 from sdcpc_core.data.synthetic.street import BLOCK_M, Block, Street, make_profile
 from sdcpc_core.errors import ConfigError
 
@@ -75,7 +76,8 @@ class SyntheticDrive:
         self._ego = Ego(sources[2], self._route, self._profile.drive_side * self._profile.lane_m / 2)
         self._light = Light(sources[3])
         self._backdrop = Backdrop(sources[3], self._light)
-        self._ground = Ground(self._seed, sources[4], self._route, self._profile, self._light)
+        self._painter = GroundPainter(self._seed, sources[4], self._profile, self._light)
+        self._ground = Ground(sources[4], self._route)
         self._street = Street(self._seed, sources[5], self._route, self._profile)
         self._actors = Actors(self._seed, sources[6], self._route, self._profile, self._ego)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
@@ -140,7 +142,7 @@ class SyntheticDrive:
 
     def _ground_strip(self, first: int, blocks: dict[int, Block]) -> tuple[list[np.ndarray], np.ndarray]:
         if self._strip is None or self._strip[0] != first:
-            painted = [self._ground.block(first + i, blocks) for i in range(_GROUND_BLOCKS)]
+            painted = [self._painter.block(first + i, blocks) for i in range(_GROUND_BLOCKS)]
             levels = [np.concatenate(level) for level in zip(*(levels for levels, _ in painted), strict=True)]
             self._strip = (first, levels, np.concatenate([labels for _, labels in painted]))
         return self._strip[1:]

@@ -1,4 +1,4 @@
-"""Pictures of walls: house fronts, shop fronts, offices, gable walls, roofs, fences."""
+"""Pictures of house fronts, shop fronts, offices and gable walls."""
 
 from __future__ import annotations
 
@@ -7,25 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sdcpc_core.data.synthetic.noise import cloud_noise, grain, vary
+from sdcpc_core.data.synthetic.noise import vary
 from sdcpc_core.data.synthetic.panels import Texture
+from sdcpc_core.data.synthetic.walls import PX_PER_M, WALL_COLOURS, paint_roof, paint_wall, weather
 
-PX_PER_M = 26
 DEPTH_M = 9.0
-_WALLS = [
-    (140, 78, 58),
-    (120, 66, 52),
-    (176, 150, 108),
-    (196, 178, 138),
-    (168, 120, 84),
-    (222, 214, 196),
-    (206, 196, 176),
-    (150, 146, 138),
-    (186, 186, 182),
-    (98, 62, 52),
-    (232, 228, 220),
-    (158, 130, 100),
-]
 _SIGNS = [
     (24, 60, 40),
     (140, 24, 28),
@@ -36,7 +22,6 @@ _SIGNS = [
     (70, 20, 60),
     (30, 100, 140),
 ]
-_ROOFS = [(92, 62, 52), (74, 74, 80), (104, 78, 62), (62, 60, 62), (120, 84, 66)]
 
 
 @dataclass(frozen=True)
@@ -68,29 +53,29 @@ def paint_facade(rng: np.random.Generator, kind: str) -> Facade:
     }[kind]
     parapet_m = rng.uniform(0.3, 1.0)
     height_m = storeys * storey_m + parapet_m
-    wall = vary(rng, _WALLS[rng.integers(len(_WALLS))], 18)
+    wall = vary(rng, WALL_COLOURS[rng.integers(len(WALL_COLOURS))], 18)
     bricks = kind != "modern" and rng.random() < 0.6
     ridge_m = rng.uniform(1.6, 3.4) if kind != "modern" and rng.random() < 0.85 else 0.0
-    image = _wall(rng, width_m, height_m, wall, bricks=bricks)
+    image = paint_wall(rng, width_m, height_m, wall, bricks=bricks)
     side = _gable(rng, height_m, ridge_m, wall, bricks=bricks)
     if kind == "modern":
         _paint_office(rng, image, storeys, storey_m, parapet_m)
     else:
         _paint_storeys(rng, image, storeys, storey_m, parapet_m, shop=kind == "shops")
-    _weather(rng, image)
+    weather(rng, image)
     if rng.random() < 0.6:
         x = int(rng.choice([2, image.shape[1] - 5]))
         cv2.rectangle(image, (x, 0), (x + 2, image.shape[0]), vary(rng, (70, 68, 66), 30), -1)
-    return Facade(Texture(image), Texture(side), Texture(_roof(rng)), width_m, height_m, ridge_m)
+    return Facade(Texture(image), Texture(side), Texture(paint_roof(rng)), width_m, height_m, ridge_m)
 
 
 def _gable(rng: np.random.Generator, height_m: float, ridge_m: float, wall: tuple, *, bricks: bool) -> np.ndarray:
     """An end wall with the triangle under the roof."""
-    image = _wall(rng, DEPTH_M, height_m + ridge_m, wall, bricks=bricks)
+    image = paint_wall(rng, DEPTH_M, height_m + ridge_m, wall, bricks=bricks)
     for _ in range(rng.integers(0, 4)):
         x, y = rng.uniform(0.15, 0.75) * image.shape[1], (ridge_m + rng.uniform(0.1, 0.6) * height_m) * PX_PER_M
         _window(rng, image, int(x), int(y), int(x) + 22, int(y) + 32, (214, 210, 202), (170, 164, 150), (2, 2))
-    _weather(rng, image)
+    weather(rng, image)
     height, width = image.shape[:2]
     outline = np.array(
         [[0, ridge_m * PX_PER_M], [width / 2, 0], [width, ridge_m * PX_PER_M], [width, height], [0, height]]
@@ -98,25 +83,6 @@ def _gable(rng: np.random.Generator, height_m: float, ridge_m: float, wall: tupl
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [outline.astype(np.int32)], 255)
     return np.dstack([image & mask[..., None], mask]) if ridge_m else image
-
-
-def _wall(rng: np.random.Generator, width_m: float, height_m: float, colour: tuple, *, bricks: bool) -> np.ndarray:
-    image = np.empty((int(height_m * PX_PER_M), int(width_m * PX_PER_M), 3), np.uint8)
-    image[:] = colour
-    if bricks:
-        rows = int(height_m * PX_PER_M / 3) + 1
-        courses = rng.normal(128, 9, (rows, image.shape[1] // 6 + 1)).clip(0, 255).astype(np.uint8)
-        courses = cv2.resize(courses, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST)
-        image = cv2.addWeighted(image, 1.0, cv2.merge([courses] * 3), 1.0, -128)
-    return grain(rng, image, 5.0 if bricks else 3.0)
-
-
-def _weather(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Streaks and stains: walls are never evenly clean."""
-    stain = 1.0 + 0.07 * cloud_noise(rng, image.shape[:2], (3, 9))
-    height = image.shape[0]
-    stain *= (1.0 - 0.12 * np.linspace(0, 1, height, dtype=np.float32) ** 3)[:, None]
-    image[:] = np.clip(image * stain[..., None], 0, 255).astype(np.uint8)
 
 
 def _glass(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -259,66 +225,3 @@ def _paint_office(rng: np.random.Generator, image: np.ndarray, storeys: int, sto
             if y1 - y0 > 4 and b - a > 4:
                 image[y0:y1, a:b] = _glass(rng, y1 - y0, b - a)
                 cv2.rectangle(image, (a, y0), (b - 1, y1 - 1), frame, 1)
-
-
-def _roof(rng: np.random.Generator) -> np.ndarray:
-    image = np.empty((96, 160, 3), np.uint8)
-    image[:] = vary(rng, _ROOFS[rng.integers(len(_ROOFS))], 16)
-    image[::6] = (image[::6] * 0.8).astype(np.uint8)
-    image = grain(rng, image, 8.0, smooth=3)
-    if rng.random() < 0.3:
-        cv2.rectangle(image, (60, 30), (90, 66), (60, 70, 84), -1)
-        cv2.rectangle(image, (60, 30), (90, 66), (200, 200, 196), 2)
-    return image
-
-
-def paint_chimney(rng: np.random.Generator) -> Texture:
-    """A brick stack with pots on it."""
-    image = np.zeros((58, 28, 4), np.uint8)
-    image[12:, :, :3] = _wall(
-        rng, 28.5 / PX_PER_M, 46.5 / PX_PER_M, vary(rng, _WALLS[rng.integers(6)], 16), bricks=True
-    )[:46, :28]
-    image[12:, :, 3] = 255
-    for x in (2, 11, 20):
-        cv2.rectangle(image, (x, 2), (x + 5, 13), (*vary(rng, (150, 92, 68), 14), 255), -1)
-    image[12:15] = (*vary(rng, (150, 146, 138), 10), 255)
-    return Texture(image)
-
-
-def paint_fence(rng: np.random.Generator) -> tuple[Texture, float]:
-    """A fence or garden wall, 4 m long.
-
-    Returns:
-        The picture and its height in m.
-    """
-    kind = rng.choice(["wall", "boards", "railing", "mesh"])
-    height_m = {
-        "wall": rng.uniform(0.7, 2.2),
-        "boards": rng.uniform(1.2, 2.0),
-        "railing": rng.uniform(0.9, 1.5),
-        "mesh": rng.uniform(1.0, 2.0),
-    }[kind]
-    height, width = int(height_m * 32), 128
-    if kind == "wall":
-        image = _wall(
-            rng, width / PX_PER_M + 0.1, height_m * 32 / PX_PER_M, vary(rng, _WALLS[rng.integers(5)], 20), bricks=True
-        )
-        image[:3] = vary(rng, (170, 164, 152), 20)
-        _weather(rng, image)
-        return Texture(image), height_m
-    image = np.zeros((height, width, 4), np.uint8)
-    if kind == "boards":
-        wood = (120, 90, 62) if rng.random() < 0.6 else (98, 84, 72)
-        for x in range(0, width, 8):
-            cv2.rectangle(image, (x, int(rng.integers(0, 3))), (x + 7, height), (*vary(rng, wood, 16), 255), -1)
-            cv2.line(image, (x, 2), (x, height), (40, 32, 24, 255), 1)
-    else:
-        paint = (*vary(rng, [(24, 26, 28), (30, 60, 40), (150, 152, 154), (190, 186, 176)][rng.integers(4)], 14), 255)
-        step, bar = (6, 3) if kind == "railing" else (5, 2)
-        for x in range(1, width, step):
-            cv2.rectangle(image, (x, 3), (x + bar - 1, height), paint, -1)
-        for y in (5, height // 2, height - 4) if kind == "railing" else range(3, height, 6):
-            cv2.rectangle(image, (0, y), (width, y + 2), paint, -1)
-        for x in range(0, width, 64):
-            cv2.rectangle(image, (x, 0), (x + 5, height), paint, -1)
-    return Texture(grain(rng, image, 6.0)), height_m

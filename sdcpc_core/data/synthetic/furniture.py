@@ -54,6 +54,10 @@ class Furniture:
             parts.add_card(x_m + offset, z_m, 0.1, 2.6, self._post, POLE)
         parts.add_card(x_m, z_m - 0.06, 1.9, 1.1, self._boards[which % len(self._boards)], SIGN, base_m=1.7)
 
+    def add_hanging_sign(self, parts: PanelList, x_m: float, z_m: float, which: int) -> None:
+        """A shop's sign that hangs out over the pavement."""
+        parts.add_card(x_m, z_m, 0.95, 0.75, self._boards[which % len(self._boards)], SIGN, base_m=2.7)
+
     def add_bollard(self, parts: PanelList, x_m: float, z_m: float) -> None:
         """A knee-high post that keeps cars off the pavement."""
         parts.add_card(x_m, z_m, 0.2, 1.0, self._bollard, POLE)
@@ -64,7 +68,7 @@ class Furniture:
         image = np.zeros((height, width, 4), np.uint8)
         colour = (*self._metal, 255)
         x = int(0.15 * px)
-        cv2.rectangle(image, (x - 2, 26), (x + 2, height), colour, -1)
+        cv2.rectangle(image, (x - 3, 26), (x + 3, height), colour, -1)
         cv2.rectangle(image, (x - 4, height - 40), (x + 4, height), colour, -1)
         if old:
             cv2.fillPoly(image, [np.array([[x - 6, 24], [x + 12, 24], [x + 8, 4], [x - 4, 4]])], (226, 222, 200, 255))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sdcpc_core.data.synthetic import facades, people, plants, vehicles
+from sdcpc_core.data.synthetic import facades, people, plants, vehicles, walls
 from sdcpc_core.data.synthetic.camera import Route, yaw_matrix
 from sdcpc_core.data.synthetic.furniture import Furniture
 from sdcpc_core.data.synthetic.labels import BUILDING, FENCE, TREE
@@ -85,8 +85,8 @@ class Street:
         self._facades = {
             zone: [facades.paint_facade(rng, zone) for _ in range(4 if zone != "modern" else 2)] for zone in _ZONES[:4]
         }
-        self._chimney_wall = facades.paint_chimney(rng)
-        self._fences = [facades.paint_fence(rng) for _ in range(3)]
+        self._chimney_wall = walls.paint_chimney(rng)
+        self._fences = [walls.paint_fence(rng) for _ in range(3)]
         bare = rng.choice([0.0, 0.35, 0.9], p=[0.45, 0.3, 0.25])
         self._trees = [
             (plants.paint_bare_crown(rng), plants.paint_bare_crown(rng), True)
@@ -177,6 +177,10 @@ class Street:
             if z1 - z - width < 3.5 and zone != "houses":
                 width = z1 - z
             self._build(plot, house, z, z + width, sign, edge + setback, house.height_m * rng.uniform(0.92, 1.08))
+            if zone == "shops" and rng.random() < 0.5:
+                self._furniture.add_hanging_sign(
+                    plot.parts, self._x(z + 0.4, sign * (edge - 0.55)), z + 0.4, int(rng.integers(8))
+                )
             z += width
             if zone in ("houses", "modern"):
                 gap = rng.uniform(1.5, 5.0)
@@ -317,7 +321,7 @@ class Street:
         if junction and rng.random() < 0.6:
             colour = str(rng.choice(["red", "amber", "green"], p=[0.4, 0.1, 0.5]))
             self._furniture.add_traffic_light(plot.parts, self._x(start + 12.5, d), start + 12.5, colour)
-        if rng.random() < (0.7 if near_side else 0.3):
+        if rng.random() < (0.9 if near_side else 0.5):
             z = start + rng.uniform(27, 33)
             (self._furniture.add_board if rng.random() < 0.2 else self._furniture.add_sign)(
                 plot.parts, self._x(z, d), z, int(rng.integers(8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from sdcpc_core.data.synthetic.labels import CAR
 from sdcpc_core.data.synthetic.noise import grain, vary
 from sdcpc_core.data.synthetic.panels import PanelList, Panels, Texture
+from sdcpc_core.data.synthetic.vehicle_shapes import BELT_M, HALF_WIDTH_M, KINDS, LENGTH_M, OUTLINES, Body
 
 _PX_PER_M = 56
 _PAINTS = [
@@ -33,116 +33,6 @@ _PAINTS = [
 _GLASS_TOP, _GLASS_BOTTOM = (124, 138, 150), (34, 38, 44)
 _DARK = (26, 26, 28)
 
-# Outlines run from the lower edge of the tail over the roof to the lower edge of the nose:
-# (z in m from the tail, height in m, name of the strip that starts there).
-_OUTLINES = {
-    "hatchback": [
-        (0.08, 0.20, "skirt"),
-        (0.0, 0.52, "tail"),
-        (0.10, 0.95, "glass"),
-        (0.42, 1.36, "roof"),
-        (1.1, 1.45, "roof"),
-        (2.0, 1.42, "glass"),
-        (2.85, 0.98, "bonnet"),
-        (3.55, 0.84, "bonnet"),
-        (3.84, 0.68, "nose"),
-        (3.92, 0.46, "skirt"),
-        (3.86, 0.20, ""),
-    ],
-    "saloon": [
-        (0.08, 0.20, "skirt"),
-        (0.0, 0.55, "tail"),
-        (0.08, 0.98, "bonnet"),
-        (0.75, 1.03, "glass"),
-        (1.35, 1.38, "roof"),
-        (2.0, 1.43, "roof"),
-        (2.6, 1.40, "glass"),
-        (3.35, 1.0, "bonnet"),
-        (4.15, 0.84, "bonnet"),
-        (4.42, 0.68, "nose"),
-        (4.5, 0.46, "skirt"),
-        (4.44, 0.20, ""),
-    ],
-    "estate": [
-        (0.08, 0.20, "skirt"),
-        (0.0, 0.55, "tail"),
-        (0.08, 0.98, "glass"),
-        (0.40, 1.40, "roof"),
-        (1.6, 1.47, "roof"),
-        (2.6, 1.42, "glass"),
-        (3.35, 1.0, "bonnet"),
-        (4.2, 0.84, "bonnet"),
-        (4.48, 0.68, "nose"),
-        (4.55, 0.46, "skirt"),
-        (4.5, 0.20, ""),
-    ],
-    "suv": [
-        (0.06, 0.28, "skirt"),
-        (0.0, 0.68, "tail"),
-        (0.06, 1.12, "glass"),
-        (0.30, 1.66, "roof"),
-        (1.6, 1.74, "roof"),
-        (2.55, 1.70, "glass"),
-        (3.2, 1.18, "bonnet"),
-        (4.1, 1.04, "bonnet"),
-        (4.35, 0.86, "nose"),
-        (4.42, 0.56, "skirt"),
-        (4.38, 0.28, ""),
-    ],
-    "van": [
-        (0.04, 0.28, "skirt"),
-        (0.0, 0.60, "doors"),
-        (0.02, 1.15, "doors_top"),
-        (0.14, 2.02, "roof"),
-        (1.8, 2.08, "roof"),
-        (3.55, 2.0, "glass"),
-        (4.2, 1.28, "bonnet"),
-        (4.72, 1.08, "nose"),
-        (4.86, 0.60, "skirt"),
-        (4.82, 0.28, ""),
-    ],
-    "lorry": [
-        (0.0, 0.55, "skirt"),
-        (0.0, 0.85, "doors"),
-        (0.0, 1.5, "box"),
-        (0.0, 3.2, "roof"),
-        (5.0, 3.2, "box"),
-        (5.05, 2.6, "roof"),
-        (5.6, 2.55, "glass"),
-        (6.5, 1.6, "nose"),
-        (6.6, 0.70, "skirt"),
-        (6.6, 0.40, ""),
-    ],
-    "bus": [
-        (0.0, 0.35, "skirt"),
-        (0.0, 0.80, "nose"),
-        (0.0, 1.30, "box"),
-        (0.04, 1.9, "glass"),
-        (0.12, 2.75, "box"),
-        (0.3, 3.0, "roof"),
-        (9.6, 3.0, "box"),
-        (9.85, 2.7, "glass"),
-        (9.98, 1.2, "nose"),
-        (10.0, 0.80, "skirt"),
-        (10.0, 0.35, ""),
-    ],
-}
-_HALF_WIDTH = {"hatchback": 0.83, "saloon": 0.87, "estate": 0.87, "suv": 0.92, "van": 0.97, "lorry": 1.15, "bus": 1.24}
-_BELT = {"hatchback": 0.95, "saloon": 0.98, "estate": 0.98, "suv": 1.12, "van": 1.15, "lorry": 1.5, "bus": 1.3}
-_LEAN = {"hatchback": 0.36, "saloon": 0.40, "estate": 0.34, "suv": 0.24, "van": 0.12, "lorry": 0.0, "bus": 0.04}
-KINDS = tuple(_OUTLINES)
-LENGTH_M = {kind: outline[-2][0] for kind, outline in _OUTLINES.items()}
-
-
-@dataclass(frozen=True)
-class _Body:
-    kind: str
-    paint: tuple
-    plate: tuple
-
-    def half_width(self, height_m: float) -> float:
-        return _HALF_WIDTH[self.kind] - _LEAN[self.kind] * max(0.0, height_m - _BELT[self.kind])
-
 
 def make_vehicle(rng: np.random.Generator, kind: str | None = None) -> Panels:
     """A vehicle standing at the origin with its nose towards +z.
@@ -157,7 +47,7 @@ def make_vehicle(rng: np.random.Generator, kind: str | None = None) -> Panels:
         (226, 226, 224) if kind in ("van", "lorry") and rng.random() < 0.6 else _PAINTS[rng.integers(len(_PAINTS))],
         12,
     )
-    body = _Body(kind, paint, (226, 190, 40) if rng.random() < 0.7 else (228, 228, 222))
+    body = Body(kind, paint, (226, 190, 40) if rng.random() < 0.7 else (228, 228, 222))
     parts = PanelList()
     _add_shadow(parts, body)
     _add_strips(rng, parts, body)
@@ -168,8 +58,8 @@ def make_vehicle(rng: np.random.Generator, kind: str | None = None) -> Panels:
     return panels
 
 
-def _add_shadow(parts: PanelList, body: _Body) -> None:
-    reach, half_width = 0.35, _HALF_WIDTH[body.kind]
+def _add_shadow(parts: PanelList, body: Body) -> None:
+    reach, half_width = 0.35, HALF_WIDTH_M[body.kind]
     image = np.zeros((64, 32, 4), np.uint8)
     image[5:-5, 4:-4, 3] = 126
     # Under one half opaque everywhere: a shadow tints the road, it is not a thing of its own.
@@ -186,8 +76,8 @@ def _add_shadow(parts: PanelList, body: _Body) -> None:
         )
 
 
-def _add_strips(rng: np.random.Generator, parts: PanelList, body: _Body) -> None:
-    outline = _OUTLINES[body.kind]
+def _add_strips(rng: np.random.Generator, parts: PanelList, body: Body) -> None:
+    outline = OUTLINES[body.kind]
     highest = max(range(len(outline)), key=lambda i: outline[i][1])
     for index, ((z0, y0, name), (z1, y1, _)) in enumerate(itertools.pairwise(outline)):
         rear = index < highest or (name == "roof" and y1 >= y0)
@@ -208,7 +98,7 @@ def _add_strips(rng: np.random.Generator, parts: PanelList, body: _Body) -> None
 
 def _strip(
     rng: np.random.Generator,
-    body: _Body,
+    body: Body,
     name: str,
     rear: bool,
     top: float,
@@ -294,8 +184,8 @@ def _paint_glass(image: np.ndarray, corners: list[tuple[float, float]]) -> None:
     image[..., :3][mask > 0] = glass[mask > 0]
 
 
-def _add_sides(rng: np.random.Generator, parts: PanelList, body: _Body) -> None:
-    outline, belt = _OUTLINES[body.kind], _BELT[body.kind]
+def _add_sides(rng: np.random.Generator, parts: PanelList, body: Body) -> None:
+    outline, belt = OUTLINES[body.kind], BELT_M[body.kind]
     length, roof = LENGTH_M[body.kind], max(y for _, y, _ in outline)
     lower, upper = _paint_lower(rng, body, length, belt), _paint_upper(body, length, belt, roof)
     low_half, top_half = body.half_width(belt), body.half_width(roof)
@@ -313,11 +203,11 @@ def _add_sides(rng: np.random.Generator, parts: PanelList, body: _Body) -> None:
         )
 
 
-def _paint_lower(rng: np.random.Generator, body: _Body, length: float, belt: float) -> np.ndarray:
+def _paint_lower(rng: np.random.Generator, body: Body, length: float, belt: float) -> np.ndarray:
     """The side below the belt line with its wheels, tail on the left."""
     height, width = int(belt * _PX_PER_M), int(length * _PX_PER_M)
     image = np.zeros((height, width, 4), np.uint8)
-    points = [(z, min(y, belt)) for z, y, _ in _OUTLINES[body.kind]]
+    points = [(z, min(y, belt)) for z, y, _ in OUTLINES[body.kind]]
     polygon = np.array([(z * _PX_PER_M, (belt - y) * _PX_PER_M) for z, y in points])
     cv2.fillPoly(image, [np.round(polygon).astype(np.int32)], (*body.paint, 255))
     shade = np.linspace(1.08, 0.78, height)[:, None, None]
@@ -338,11 +228,11 @@ def _paint_lower(rng: np.random.Generator, body: _Body, length: float, belt: flo
     return grain(rng, image, 2.5)
 
 
-def _paint_upper(body: _Body, length: float, belt: float, roof: float) -> np.ndarray:
+def _paint_upper(body: Body, length: float, belt: float, roof: float) -> np.ndarray:
     """The side above the belt line with its windows, tail on the left."""
     height, width = int((roof - belt) * _PX_PER_M), int(length * _PX_PER_M)
     image = np.zeros((height, width, 4), np.uint8)
-    points = np.array([(z, max(y, belt)) for z, y, _ in _OUTLINES[body.kind]])
+    points = np.array([(z, max(y, belt)) for z, y, _ in OUTLINES[body.kind]])
     polygon = np.round((points - (0, roof)) * (_PX_PER_M, -_PX_PER_M)).astype(np.int32)
     cv2.fillPoly(image, [polygon], (*body.paint, 255))
     inside = cv2.erode(image[..., 3], np.ones((7, 11), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=255)
@@ -364,13 +254,13 @@ def _axles(length: float) -> tuple[float, float]:
     return 0.17 * length, 0.81 * length
 
 
-def _add_axles(parts: PanelList, body: _Body) -> None:
+def _add_axles(parts: PanelList, body: Body) -> None:
     """Tyres and the dark underside, seen from behind or ahead under the skirts."""
-    half_width, length = _HALF_WIDTH[body.kind] - 0.01, LENGTH_M[body.kind]
+    half_width, length = HALF_WIDTH_M[body.kind] - 0.01, LENGTH_M[body.kind]
     image = np.zeros((28, 96, 4), np.uint8)
     image[:14] = (16, 16, 18, 255)
     image[:, 2:15] = image[:, -15:-2] = (28, 28, 30, 255)
     texture = Texture(image, solid=True)
-    clearance = _OUTLINES[body.kind][0][1] + 0.12
+    clearance = OUTLINES[body.kind][0][1] + 0.12
     for z in (_axles(length)[0] - 0.25, _axles(length)[1] + 0.25):
         parts.add((-half_width, clearance, z), (2 * half_width, 0.0, 0.0), (0.0, -clearance, 0.0), texture, CAR)
