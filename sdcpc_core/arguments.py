@@ -15,3 +15,12 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what becomes of an older output, and where the figures go."""
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what the terminal shows")
+
+
+def size_hw(text: str) -> tuple[int, int]:
+    """Read a size such as ``360x480``: height, then width, in pixels."""
+    try:
+        height, width = map(int, text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 360x480 (height x width)") from None
+    return height, width

@@ -19,6 +19,19 @@ def check_output(path: str | Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} exists; choose another name or pass --overwrite")
 
 
+def make_folder(path: str | Path) -> Path:
+    """Make a folder for results and the folders above it.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise write_error(path, err) from err
+    return Path(path)
+
+
 @contextmanager
 def atomic_output(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Write a file or folder beside its final place and move it there when the block succeeds.
@@ -37,8 +50,8 @@ def atomic_output(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     """
     path = Path(path).absolute()
     check_output(path, overwrite=overwrite)
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         workspace = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
     except OSError as err:
         raise write_error(path, err) from err

@@ -1,5 +1,6 @@
 """Reading bags and their messages through rosbags, with no ROS installation."""
 
+import struct
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,13 @@ def image_message(header: Any, pixels: "np.ndarray") -> Any:
     from sdcpc_ros.conversions import array_to_image
 
     return array_to_image(pixels, header, standard_types().types[IMAGE])
+
+
+def stamp_of(raw: bytes) -> int:
+    """Stamp (ns) of a serialized message that begins with a header."""
+    # Four bytes tell the encoding, the second of them the byte order; then sec and nanosec.
+    sec, nanosec = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)
+    return sec * 1_000_000_000 + nanosec
 
 
 class BagReader:

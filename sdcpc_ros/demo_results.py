@@ -1,0 +1,105 @@
+"""What the demo shows of a recorded run: an overlay video, a contact sheet and figures."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import track
+from rich.table import Table
+
+from sdcpc_core.labels import LabelSet
+from sdcpc_core.metrics import ConfusionMatrix
+from sdcpc_core.output import atomic_output
+from sdcpc_core.report import latency_ms
+from sdcpc_core.video import VideoWriter
+from sdcpc_core.visualization import SheetRow, contact_sheet, overlay
+from sdcpc_ros.demo_source import TRUTH_TOPIC
+from sdcpc_ros.recording import moments
+from sdcpc_ros.replay import ReplayRun
+
+SHEET_ROWS = 4
+FILES = {
+    "overlay.mp4": "the drive with its labels",
+    "contact_sheet.png": "a few moments side by side",
+    "segmentation.mcap": "images, labels and overlays: ros2 bag play",
+    "report.json": "these figures and how they came to be",
+    "node.log": "what the node said",
+}
+HELD = (
+    "A frame without an answer of its own counts, and is shown, with the newest answer to an earlier frame; "
+    "before the first answer every pixel counts as wrong."
+)
+
+
+def make_pictures(recording: Path, topic: str, labels: LabelSet, run: ReplayRun, out: Path) -> dict[str, Any]:
+    """Make the pictures of a recording and measure it, showing progress.
+
+    Args:
+        recording: bag with frames, answers and perhaps the truth.
+        topic: the frames.
+        labels: what the class ids mean.
+        run: how the frames were played.
+        out: folder for ``overlay.mp4`` and ``contact_sheet.png``.
+
+    Returns:
+        The figures of the report; ``mIoU`` is None without truth.
+
+    Raises:
+        InputError: the recording cannot be read, or its frames differ in size.
+        OutputError: a picture cannot be written.
+    """
+    confusion = ConfusionMatrix(labels.num_classes, labels.ignore_index)
+    on_sheet = {run.sent * (2 * i + 1) // (2 * SHEET_ROWS) for i in range(SHEET_ROWS)}
+    rows = []
+    has_truth = False
+    before_first_answer = 0
+    with VideoWriter(out / "overlay.mp4", run.rate_hz, overwrite=True) as video:
+        shown = moments(recording, labels, topic, "/segmentation/label", TRUTH_TOPIC)
+        for index, moment in enumerate(track(shown, "making the pictures", run.sent, console=Console(stderr=True))):
+            video.write(overlay(moment.frame, moment.label_map, labels))
+            before_first_answer += moment.answer_age_ns is None
+            if moment.truth is not None:
+                has_truth = True
+                confusion.update(moment.label_map, moment.truth)
+            if index in on_sheet:
+                caption = f"{(moment.bag_ns - run.first_bag_ns) / 1e9:.1f} s, {_age_in_words(moment.answer_age_ns)}"
+                rows.append(SheetRow(caption, moment.frame, moment.label_map, moment.truth))
+    with atomic_output(out / "contact_sheet.png", overwrite=True) as draft:
+        cv2.imwrite(str(draft), cv2.cvtColor(contact_sheet(rows, labels), cv2.COLOR_RGB2BGR))
+    return {
+        "frames_sent": run.sent,
+        "frames_answered": run.answered,
+        "frames_dropped": run.dropped,
+        "frames_before_first_answer": before_first_answer,
+        "rate_hz": round(run.rate_hz, 3),
+        "latency_ms": latency_ms(run.latency_ms),
+        "mIoU": round(confusion.mIoU(), 2) if has_truth else None,
+        "pixel_accuracy": round(confusion.pixel_accuracy(), 2) if has_truth else None,
+        "held": HELD,
+    }
+
+
+def _age_in_words(age_ns: int | None) -> str:
+    if age_ns is None:
+        return "before the first answer"
+    return f"labels of {age_ns / 1e9:.2f} s before" if age_ns else "labels of this frame"
+
+
+def print_report(report: dict[str, Any], out: Path) -> None:
+    """Show the figures and where the files are."""
+    console = Console()
+    sent, answered, latency = report["frames_sent"], report["frames_answered"], report["latency_ms"]
+    figures = Table.grid(padding=(0, 3))
+    figures.add_row("frames sent", f"{sent} at {report['rate_hz']:g} Hz")
+    figures.add_row("frames answered", f"{answered} ({answered / sent:.0%})")
+    figures.add_row("frames dropped", f"{report['frames_dropped']} ({report['frames_dropped'] / sent:.0%})")
+    figures.add_row("latency", f"{latency['median']:.0f} ms median, {latency['p99']:.0f} ms at the 99th percentile")
+    if report["mIoU"] is not None:
+        figures.add_row("mIoU", f"{report['mIoU']:.1f} % over all frames sent, holding the last answer")
+    console.print(Panel(figures, title=f"{report['checkpoint']['model']}, live on {report['device']}", expand=False))
+    files = Table.grid(padding=(0, 3))
+    for name, meaning in FILES.items():
+        files.add_row(str(out / name), meaning)
+    console.print(files)

@@ -1,0 +1,59 @@
+"""What the demo plays: a synthetic drive with its true labels, or a video, made into a bag."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from sdcpc_core.data.synthetic import SyntheticDrive
+from sdcpc_core.video import START_NS, read_video
+from sdcpc_ros.bag_io import IMAGE, image_message, standard_types
+from sdcpc_ros.bag_writer import BagWriter
+from sdcpc_ros.conversions import ns_to_stamp
+
+DEMO_SEED = 20_000_000
+"""Seed of the synthetic drive of the demo; nothing is ever trained on it."""
+
+CAMERA_TOPIC = "/camera/image_raw"
+TRUTH_TOPIC = "/ground_truth/label"
+
+
+def record_drive(path: Path, *, seconds: float, rate_hz: float, size_hw: tuple[int, int]) -> None:
+    """Draw a synthetic drive into a new bag, with its true labels on ``TRUTH_TOPIC``, showing progress.
+
+    Raises:
+        ConfigError: a rate or size that cannot be drawn.
+        OutputError: the bag cannot be written.
+    """
+    drive = SyntheticDrive(DEMO_SEED, size_hw, rate_hz)
+    count = max(1, round(seconds * rate_hz))
+    with BagWriter(path) as writer:
+        camera, truth = writer.add_topic(CAMERA_TOPIC, IMAGE), writer.add_topic(TRUTH_TOPIC, IMAGE)
+        for index in track(range(count), "drawing the drive  ", console=Console(stderr=True)):
+            frame = drive.frame(index)
+            stamp_ns = START_NS + frame.stamp_ns
+            writer.write(camera, stamp_ns, image_message(_header(stamp_ns), frame.image))
+            writer.write(truth, stamp_ns, image_message(_header(stamp_ns), frame.label_map))
+
+
+def record_video(path: Path, video: Path) -> None:
+    """Put a video, or a folder of images, into a new bag, showing progress.
+
+    Raises:
+        InputError: the video cannot be read.
+        OutputError: the bag cannot be written.
+    """
+    footage = read_video(video)
+    with BagWriter(path) as writer:
+        camera = writer.add_topic(CAMERA_TOPIC, IMAGE)
+        frames = track(footage, "reading the video  ", footage.frame_count, console=Console(stderr=True))
+        for frame, stamp_ns in frames:
+            writer.write(camera, stamp_ns, image_message(_header(stamp_ns), frame))
+
+
+def _header(stamp_ns: int) -> Any:
+
+    types = standard_types().types
+    stamp = ns_to_stamp(stamp_ns, types["builtin_interfaces/msg/Time"])
+    return types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera")

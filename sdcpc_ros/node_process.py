@@ -1,0 +1,77 @@
+"""The segmentation node as a process of its own."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sdcpc_core.errors import SdcpcError
+from sdcpc_core.output import write_error
+
+PATIENCE_S = 10.0
+"""How long the node may take to finish its frame after it was asked to end."""
+TAIL_LINES = 15
+
+
+class NodeError(SdcpcError):
+    """The node has ended, cannot be reached, is not active or does not answer."""
+
+
+class NodeProcess:
+    """Runs ``segmentation_node``; a context manager that leaves no process behind."""
+
+    def __init__(self, log_path: str | Path, parameters: Mapping[str, str], *, namespace: str) -> None:
+        """Prepare to run.
+
+        Args:
+            log_path: file for what the node says.
+            parameters: ROS parameters; the empty ones are left at their defaults.
+            namespace: ROS namespace, such as ``"/front"``.
+        """
+        self.log_path = Path(log_path)
+        self._command = [sys.executable, "-m", "sdcpc_ros.segmentation_node", "--ros-args", "-r", f"__ns:={namespace}"]
+        for name, value in parameters.items():
+            if value:
+                self._command += ["-p", f"{name}:={value}"]
+
+    def __enter__(self) -> "NodeProcess":
+        """Start the node.
+
+        Raises:
+            OutputError: the log cannot be written.
+        """
+        try:
+            log = self.log_path.open("wb")
+        except OSError as err:
+            raise write_error(self.log_path, err) from err
+        with log:
+            # In a session of its own, Ctrl-C reaches this process alone, which then ends the node in order.
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            # A second Ctrl-C ends the waiting as well.
+            self._process.kill()
+            self._process.wait()
+
+    def check(self) -> None:
+        """Make sure that the node runs.
+
+        Raises:
+            NodeError: it has ended.
+        """
+        if (code := self._process.poll()) is not None:
+            raise NodeError(f"the node ended with exit code {code}")
+
+    def log_tail(self) -> str:
+        """The last lines the node said."""
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-TAIL_LINES:])
