@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
@@ -73,6 +74,7 @@ def test_colcon_builds_a_node_that_runs(sources, options):
             log = []
             while (line := node.stderr.readline()) and "camvid" not in line and "cannot" not in line:
                 log.append(line)
+            time.sleep(2)  # from that line to listening
             node.send_signal(signal.SIGINT)
             log = "".join([*log, line, *node.stderr])
             assert node.wait() == 0, log
