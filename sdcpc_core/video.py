@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +37,7 @@ class Footage:
     path: Path
     rate_hz: float
     frame_count: int | None
-    _frames: Callable[[], Iterator[tuple[np.ndarray, int]]]
+    _frames: Callable[[], Iterator[tuple[np.ndarray, int]]] = field(repr=False)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
         """Read from the start.

@@ -1,6 +1,5 @@
 """The segmentation node as a process of its own."""
 
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -53,7 +52,7 @@ class NodeProcess:
         return self
 
     def __exit__(self, *error) -> None:
-        self._process.send_signal(signal.SIGINT)
+        self._process.terminate()
         try:
             self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:

@@ -63,12 +63,14 @@ class ReplayRun:
         sent: frames sent.
         first_bag_ns: time of recording of the first of them (ns).
         last_bag_ns: time of recording of the last (ns).
+        lag_ms: how long after its time each frame was sent (ms); grows where this computer is too busy.
         latency_ms: from sending a frame to receiving its label, per answered frame (ms).
     """
 
     sent: int = 0
     first_bag_ns: int = 0
     last_bag_ns: int = 0
+    lag_ms: list[float] = field(default_factory=list)
     latency_ms: list[float] = field(default_factory=list)
 
     @property
@@ -144,19 +146,21 @@ class Replay:
         waiting_for = "the node to start"
         while time.monotonic() < deadline_s:
             check()
-            if not self._state_of_node.service_is_ready():
-                self._executor.spin_once(timeout_sec=POLL_S)
-            elif (state := self._node_state()) is not None:
-                if state == "unconfigured":
-                    # The node answers only after it has tried to start itself.
-                    raise NodeError("the node could not configure itself; its log says why")
+            self._spin_until(time.monotonic() + POLL_S)
+            state = self._node_state()
+            if state == "unconfigured":
+                # The node answers only after it has tried to start itself.
+                raise NodeError("the node could not configure itself; its log says why")
+            if state is not None:
                 waiting_for = f"the node to become active (it is {state}) and for its topics"
-                if state == "active" and self._connected():
-                    self._spin_until(time.monotonic() + SETTLE_S)
-                    return
+            if state == "active" and self._connected():
+                self._spin_until(time.monotonic() + SETTLE_S)
+                return
         raise NodeError(f"waited {timeout_s:g} s for {waiting_for}")
 
     def _node_state(self) -> str | None:
+        if not self._state_of_node.service_is_ready():
+            return None
         future = self._state_of_node.call_async(GetState.Request())
         self._executor.spin_until_future_complete(future, timeout_sec=1.0)
         if not future.done():
@@ -206,13 +210,15 @@ class Replay:
             if not run.sent:
                 run.first_bag_ns, started_s = bag_ns, time.monotonic()
             run.last_bag_ns = bag_ns
-            self._spin_until(started_s + (bag_ns - run.first_bag_ns) / NS_PER_S)
+            due_s = started_s + (bag_ns - run.first_bag_ns) / NS_PER_S
+            self._spin_until(due_s)
             check()
             stamp_ns = stamp_of(raw)
             # Newest wins: of what is still unanswered, only the last frame is sure of an answer.
             unanswered = {(name, stamp_ns) for name in self._outputs}
             heard_s = sent_s_by_stamp[stamp_ns] = time.monotonic()
             self._camera.publish(raw)
+            run.lag_ms.append(1e3 * (heard_s - due_s))
             run.sent += 1
         while unanswered and time.monotonic() < heard_s + linger_s:
             check()

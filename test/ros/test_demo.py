@@ -1,0 +1,203 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2, or its wheels: pip install '.[ros]'")
+pytest.importorskip("rosbags", reason="bags need rosbags: pip install '.[bag]'")
+pytest.importorskip("av", reason="video files need PyAV: pip install '.[video]'")
+
+from sdcpc_core.data.synthetic import SyntheticDrive
+from sdcpc_core.errors import ConfigError
+from sdcpc_core.labels import CAMVID
+from sdcpc_core.metrics import ConfusionMatrix
+from sdcpc_core.video import START_NS, VideoWriter, read_video
+from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, BagReader, decode, decode_frame, image_message, standard_types
+from sdcpc_ros.bag_writer import BagWriter
+from sdcpc_ros.demo import demo
+from sdcpc_ros.demo_source import CAMERA_TOPIC, DEMO_SEED, TRUTH_TOPIC, record_drive, record_video
+from sdcpc_ros.node_process import NodeError
+from sdcpc_ros.recording import moments
+
+LABEL_TOPIC = "/segmentation/label"
+STRING = "std_msgs/msg/String"
+PERIOD_NS = 100_000_000
+
+
+def header(stamp_ns: int):
+    types = standard_types().types
+    stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    return types["std_msgs/msg/Header"](stamp=stamp, frame_id="front")
+
+
+def read(path: Path, topic: str) -> list[tuple[int, bytes]]:
+    with BagReader(path) as reader:
+        return [(bag_ns, bytes(raw)) for _, bag_ns, raw in reader.messages(topic)]
+
+
+def pixels(raw: bytes) -> np.ndarray:
+    message = decode(raw, IMAGE)
+    return message.data.reshape(message.height, message.width)
+
+
+def leftovers(namespace: str) -> list[str]:
+    """Command lines of the nodes that still run."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [line for line in lines if f"__ns:={namespace} " in line]
+
+
+def test_a_synthetic_drive_live(tmp_path, small_checkpoint, capsys):
+    out = tmp_path / "demo"
+    demo(f"--out {out} --checkpoint {small_checkpoint} --seconds 2 --rate 10 --size 96x128".split())
+
+    names = {"overlay.mp4", "contact_sheet.png", "segmentation.mcap", "report.json", "node.log"}
+    assert {path.name for path in out.iterdir()} == names
+    assert leftovers(f"/demo_{os.getpid()}") == []
+    report = json.loads((out / "report.json").read_text())
+    assert report["frames_sent"] == 20
+    assert 1 <= report["frames_answered"] == 20 - report["frames_dropped"]
+    assert report["latency_ms"]["p99"] >= report["latency_ms"]["median"] > 0
+    assert (report["seed"], report["rate_hz"], report["format_version"]) == (DEMO_SEED, 10.0, 1)
+
+    recording = out / "segmentation.mcap"
+    images, labels = read(recording, CAMERA_TOPIC), read(recording, LABEL_TOPIC)
+    assert len(images) == 20
+    assert len(labels) == len(read(recording, "/segmentation/overlay")) == report["frames_answered"]
+    headers = [decode(raw, IMAGE).header for _, raw in images]
+    assert all(decode(raw, IMAGE).header in headers for _, raw in labels)
+    drive = SyntheticDrive(DEMO_SEED, (96, 128), 10.0)
+    np.testing.assert_array_equal(decode_frame(images[7][1], IMAGE)[1], drive.frame(7).image)
+
+    # The live figure once more, from the recording alone: every frame sent counts, the last answer held.
+    answers = {
+        decode(raw, IMAGE).header.stamp.nanosec + decode(raw, IMAGE).header.stamp.sec * 10**9: pixels(raw)
+        for _, raw in labels
+    }
+    confusion, held = ConfusionMatrix(11, 255), np.full((96, 128), 255, np.uint8)
+    for index in range(20):
+        held = answers.get(START_NS + index * PERIOD_NS, held)
+        confusion.update(held, drive.frame(index).label_map)
+    assert report["mIoU"] == pytest.approx(confusion.mIoU(), abs=0.01)
+
+    footage = read_video(out / "overlay.mp4")
+    assert (footage.frame_count, footage.rate_hz) == (20, 10.0)
+    assert cv2.imread(str(out / "contact_sheet.png")).shape[1] > 4 * 300, "four columns"
+    shown = capsys.readouterr().out
+    assert "frames answered" in shown
+    assert "mIoU" in shown
+
+
+def test_a_bag_live(tmp_path, small_checkpoint):
+    """Compressed images, other topics, and the answers of an earlier demo, which give way to the new ones."""
+    types = standard_types().types
+    source, out = tmp_path / "drive", tmp_path / "demo"
+    drive = SyntheticDrive(3, (96, 128), 10.0)
+    with BagWriter(source) as writer:
+        camera = writer.add_topic("/front/compressed", COMPRESSED_IMAGE)
+        talk, old = writer.add_topic("/talk", STRING), writer.add_topic(LABEL_TOPIC, IMAGE)
+        for index in range(8):
+            stamp_ns = 10**9 + index * PERIOD_NS
+            _, data = cv2.imencode(".jpg", drive.frame(index).image[..., ::-1])
+            data = data.reshape(-1) if index != 4 else data.reshape(-1)[:50]
+            writer.write(camera, stamp_ns + 7, types[COMPRESSED_IMAGE](header(stamp_ns), "jpeg", data))
+            writer.write(talk, stamp_ns + 9, types[STRING](f"word {index}"))
+            writer.write(old, stamp_ns + 11, image_message(header(stamp_ns), np.zeros((96, 128), np.uint8)))
+    demo(f"--out {out} --checkpoint {small_checkpoint} --bag {source} --topic /front/compressed".split())
+
+    report = json.loads((out / "report.json").read_text())
+    assert (report["frames_sent"], report["mIoU"], report["seed"]) == (7, None, None)
+    recording = out / "segmentation.mcap"
+    assert read(recording, "/front/compressed") == read(source, "/front/compressed")
+    assert read(recording, "/talk") == read(source, "/talk")
+    labels = read(recording, LABEL_TOPIC)
+    assert len(labels) == report["frames_answered"]
+    assert decode(labels[0][1], IMAGE).header.frame_id == "front"
+    assert read_video(out / "overlay.mp4").frame_count == 7
+
+
+def test_a_node_that_cannot_configure_says_why(tmp_path, small_checkpoint):
+    run = f"--out {tmp_path} --checkpoint {small_checkpoint} --precision fp8 --seconds 0.2 --size 64x96"
+    with pytest.raises(NodeError, match=r"could not configure itself(.|\n)*node\.log ends with:(.|\n)*fp8"):
+        demo(run.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["node.log"]
+    assert leftovers(f"/demo_{os.getpid()}") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_no_process(tmp_path, small_checkpoint, number):
+    run = f"--out {tmp_path} --checkpoint {small_checkpoint} --seconds 60 --rate 5 --size 64x96"
+    program = (
+        # A test run in the background of a shell hands down an ignored SIGINT.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        f"from sdcpc_ros.demo import demo; demo({run.split()!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    namespace = f"/demo_{process.pid}"
+    deadline_s = time.monotonic() + 60
+    while not leftovers(namespace) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(number)
+    assert process.wait(30) != 0
+    assert leftovers(namespace) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["node.log"]
+
+
+def test_topic_belongs_to_a_bag(tmp_path):
+    with pytest.raises(ConfigError, match="--topic belongs to --bag"):
+        demo(["--out", str(tmp_path), "--topic", "/camera"])
+
+
+def test_a_drive_becomes_a_bag(tmp_path):
+    record_drive(tmp_path / "drive.mcap", seconds=0.3, rate_hz=10.0, size_hw=(64, 96))
+    wanted = [SyntheticDrive(DEMO_SEED, (64, 96), 10.0).frame(index) for index in range(3)]
+    for (bag_ns, raw), (_, truth), frame in zip(
+        read(tmp_path / "drive.mcap", CAMERA_TOPIC), read(tmp_path / "drive.mcap", TRUTH_TOPIC), wanted, strict=True
+    ):
+        np.testing.assert_array_equal(decode_frame(raw, IMAGE)[1], frame.image)
+        np.testing.assert_array_equal(pixels(truth), frame.label_map)
+        assert bag_ns == START_NS + frame.stamp_ns
+
+
+def test_a_video_becomes_a_bag(tmp_path):
+    frame = np.full((64, 96, 3), (200, 100, 50), np.uint8)
+    with VideoWriter(tmp_path / "drive.mp4", 20.0) as writer:
+        for _ in range(4):
+            writer.write(frame)
+    record_video(tmp_path / "drive.mcap", tmp_path / "drive.mp4")
+    messages = read(tmp_path / "drive.mcap", CAMERA_TOPIC)
+    assert [bag_ns for bag_ns, _ in messages] == [START_NS + index * 50_000_000 for index in range(4)]
+    image_header, read_back = decode_frame(messages[0][1], IMAGE)
+    assert image_header.stamp.sec == 1
+    assert np.abs(read_back.astype(int) - frame).max() < 8
+
+
+def test_the_last_answer_is_held(tmp_path):
+    with BagWriter(tmp_path / "run.mcap") as writer:
+        camera, label, truth = (writer.add_topic(name, IMAGE) for name in (CAMERA_TOPIC, LABEL_TOPIC, TRUTH_TOPIC))
+        for index in range(5):
+            stamp_ns = START_NS + index * PERIOD_NS
+            writer.write(camera, stamp_ns, image_message(header(stamp_ns), np.full((4, 6, 3), index, np.uint8)))
+            if index in (1, 3):  # answered long after
+                labels = np.full((4, 6), index, np.uint8)
+                writer.write(label, stamp_ns + 3 * PERIOD_NS, image_message(header(stamp_ns), labels))
+            if index != 2:
+                labels = np.full((4, 6), 10 - index, np.uint8)
+                writer.write(truth, stamp_ns, image_message(header(stamp_ns), labels))
+    shown = list(moments(tmp_path / "run.mcap", CAMVID, CAMERA_TOPIC, LABEL_TOPIC, TRUTH_TOPIC))
+    assert [moment.frame[0, 0, 0] for moment in shown] == [0, 1, 2, 3, 4]
+    assert [moment.label_map[0, 0] for moment in shown] == [255, 1, 1, 3, 3]
+    assert [moment.answer_age_ns for moment in shown] == [None, 0, PERIOD_NS, 0, PERIOD_NS]
+    assert [None if moment.truth is None else moment.truth[0, 0] for moment in shown] == [10, 9, None, 7, 6]
