@@ -26,7 +26,6 @@ setup(
         "numpy",  # images and label maps at every boundary
         "opencv-python-headless",  # cv2: resizing, dilation, image files; no screen needed
         "safetensors",  # checkpoints that cannot run code
-        "PyYAML",  # configuration files
         "rich",  # progress bars and tables of the command line
     ],
     extras_require={
@@ -51,11 +50,11 @@ setup(
                 "ros-std-srvs",
             )
         ],
-        "benchmark": ["transformers"],  # the SegFormer to compare with
         "dev": [
             "pytest",
             "pytest-timeout",
             "hypothesis",
+            "PyYAML",
             "ruff",
             "import-linter",
             "pre-commit",
@@ -71,7 +70,6 @@ setup(
             "train = sdcpc_core.train_command:train",
             "evaluate = sdcpc_core.evaluation:evaluate",
             "segment = sdcpc_core.segment:segment",
-            "benchmark = sdcpc_core.benchmark:benchmark",
             "bag = sdcpc_ros.bag:bag",
             "demo = sdcpc_ros.demo:demo",
         ],

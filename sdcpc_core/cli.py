@@ -20,14 +20,12 @@ REMEDIES = {
     "cv2": "apt install python3-opencv, or pip install opencv-python-headless",
     "safetensors": "pip install safetensors",
     "rich": "pip install rich",
-    "yaml": "apt install python3-yaml, or pip install PyYAML",
     "rclpy": "source the setup file of ROS 2, or pip install '.[ros]' in the checkout",
     "lightning": "pip install '.[train]' in the checkout",
     "tensorboard": "pip install '.[train]' in the checkout",
     "jsonargparse": "pip install '.[train]' in the checkout",
     "av": "pip install '.[video]' in the checkout",
     "rosbags": "pip install '.[bag]' in the checkout",
-    "transformers": "pip install '.[benchmark]' in the checkout",
 }
 """What to do where a module cannot be imported."""
 
