@@ -13,7 +13,6 @@ try:
     import rclpy
     import torch
     from rcl_interfaces.msg import SetParametersResult
-    from rclpy.executors import ExternalShutdownException
     from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
     from rclpy.parameter import Parameter
     from rclpy.utilities import get_rmw_implementation_identifier, try_shutdown
@@ -29,6 +28,7 @@ except ModuleNotFoundError as err:
 
 from sdcpc_ros.parameters import SETTINGS, NodeParameters, checked, declare_parameters, read_parameters
 from sdcpc_ros.ros_logging import core_logs_to
+from sdcpc_ros.transport import transport_advice
 
 
 class SegmentationNode(LifecycleNode):
@@ -124,7 +124,8 @@ class SegmentationNode(LifecycleNode):
             f"{parameters.checkpoint or 'shipped checkpoint'}: {labels.num_classes} classes of {labels.name!r}, "
             f"on {self._segmenter.device}"
         )
-        self._advise_on_transport()
+        if advice := transport_advice(get_rmw_implementation_identifier(), os.environ):
+            self.get_logger().warning(advice)
 
     def _open_camera(self) -> None:
         self._camera = Camera(
@@ -171,14 +172,6 @@ class SegmentationNode(LifecycleNode):
                 self._camera.overlay_alpha = self._settings.overlay_alpha
         return SetParametersResult(successful=True)
 
-    def _advise_on_transport(self) -> None:
-        chosen = {"FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
-        if get_rmw_implementation_identifier().startswith("rmw_fastrtps") and not chosen & os.environ.keys():
-            self.get_logger().warning(
-                "Fast DDS loses most images over 0.5 MB with its default transports: set "
-                "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for this node, the camera and every subscriber (see docs/ros.md)"
-            )
-
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until Ctrl-C or SIGTERM; the console script ``segmentation_node``."""
@@ -186,16 +179,24 @@ def main(args: list[str] | None = None) -> None:
     # and once more in the middle of the clean-up when both a terminal and a launch file send the signal.
     signal.signal(signal.SIGINT, lambda *_: None)
     rclpy.init(args=args)
+    try:
+        _run()
+    except Exception:
+        # A signal surfaces as ExternalShutdownException or, where rclpy was about to wait, as an error of its core.
+        if rclpy.ok():
+            raise
+    finally:
+        try_shutdown()
+
+
+def _run() -> None:
     node = SegmentationNode()
     try:
         with core_logs_to(node.get_logger()):
             node.start()
             rclpy.spin(node)
-    except ExternalShutdownException:
-        pass
     finally:
         node.destroy_node()
-        try_shutdown()
 
 
 if __name__ == "__main__":

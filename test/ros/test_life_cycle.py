@@ -24,7 +24,7 @@ def test_life_cycle_by_hand_and_interrupt(start_node, small_checkpoint, peer, sc
             peer.spin_until(lambda: False, timeout_s=0.2)
         peer.listen("segmentation/label")
         peer.greet(scene())
-        assert node.end(signal.SIGINT) == 0
+        assert node.end(signal.SIGINT) == 0, node.log
         assert "Traceback" not in node.log
         assert "frames answered" in node.log
 
@@ -42,7 +42,7 @@ def test_broken_checkpoint_leaves_the_node_unconfigured_and_says_why(start_node,
         assert peer.transition("configure")
         assert peer.transition("activate")
         assert peer.state() == "active"
-        assert node.end(signal.SIGTERM) == 0
+        assert node.end(signal.SIGTERM) == 0, node.log
         assert "Traceback" not in node.log
 
 
