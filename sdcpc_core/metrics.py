@@ -48,10 +48,15 @@ class ConfusionMatrix:
         union = truths + self.counts.sum(axis=0) - hits
         return np.where(truths > 0, 100.0 * hits / np.maximum(union, 1), np.nan)
 
-    def mIoU(self) -> float:  # noqa: N802
+    def mIoU(self) -> float:
         """Mean IoU in percent over the classes present in the ground truth; NaN when nothing is labelled."""
         iou = self.iou_per_class()
         return float(iou[~np.isnan(iou)].mean()) if self._truths().any() else float("nan")
+
+    def WIoU(self) -> float:
+        """Mean IoU in percent, each class weighted by its share of the ground truth; NaN when nothing is labelled."""
+        truths = self._truths()
+        return float(np.nansum(truths * self.iou_per_class()) / truths.sum()) if truths.any() else float("nan")
 
     def pixel_accuracy(self) -> float:
         """Share of the labelled pixels with the right class, in percent; NaN when nothing is labelled."""

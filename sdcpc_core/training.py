@@ -1,10 +1,8 @@
-"""Training: the Lightning module, its data, and what is saved; the loop is Lightning's."""
+"""Training: the Lightning module and its data; the loop is Lightning's."""
 
 import logging
-import subprocess
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import cv2
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, Timer, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, Timer, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.imports import RequirementCache
@@ -20,7 +18,7 @@ from rich import get_console
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
+from sdcpc_core.best_weights import BestWeights
 from sdcpc_core.data.camvid import CamVid, LabelledFrame
 from sdcpc_core.data.clips import REFERENCE_OFFSETS, ClipSample, SampleStream, TrainingClips
 from sdcpc_core.errors import ConfigError
@@ -34,6 +32,7 @@ from sdcpc_core.training_config import OptimizerConfig, ScheduleConfig, TrainCon
 
 VALIDATION_STRIDE = REFERENCE_OFFSETS[0]
 """Every third frame is validated: its references are among those frames, so a third of the work suffices."""
+VALIDATION_PROTOCOL = f"CamVid val, every {VALIDATION_STRIDE}rd frame; the weights were selected on it"
 STATIC_LOSS_WEIGHT = 0.4
 """Of the loss on every single frame of a clip beside the loss on the aligned target."""
 EXPLOSION_FACTOR = 100.0
@@ -166,6 +165,11 @@ class ClipData(L.LightningDataModule):
         frequencies = torch.from_numpy(self._train.class_frequencies())
         return balanced_class_weights(frequencies, self._config.optimizer.class_balance)
 
+    def frame_size_hw(self) -> tuple[int, int]:
+        """Height and width of the data set's frames (pixels)."""
+        height, width = self._val[0].label_map.shape
+        return height, width
+
     def train_dataloader(self) -> DataLoader:
         config = self._config.data
         clips = TrainingClips(
@@ -195,80 +199,6 @@ def _use_one_thread(worker: int) -> None:
     cv2.setNumThreads(1)
 
 
-class BestWeights(Callback):
-    """Scores each validation and keeps the best weights as ``best.safetensors``."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self._config = config
-        self._best_miou = -1.0
-
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: SegmentationModule) -> None:
-        miou = pl_module.confusion.mIoU()
-        pl_module.log("val/mIoU", miou, prog_bar=True)
-        best = miou > self._best_miou
-        loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
-        get_console().print(
-            f"step {trainer.global_step}/{self._config.schedule.max_steps}: loss {loss:.3f}, val mIoU {miou:.2f}"
-            + (", the best so far" if best else "")
-        )
-        if best:
-            self._best_miou = miou
-            self._save(pl_module, trainer.global_step)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best_miou": self._best_miou}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best_miou = state_dict["best_miou"]
-
-    def _save(self, module: SegmentationModule, steps: int) -> None:
-        height, width = CamVid(self._config.data.root, "val")[0].label_map.shape
-        header = CheckpointHeader(
-            model_name=self._config.model.name,
-            model_options=self._config.model.options,
-            labels=CAMVID,
-            working_size_hw=(height, width),
-            provenance=_provenance(self._config, module, steps, self._best_miou),
-        )
-        dtype = torch.float16 if self._config.half_weights else None
-        save_checkpoint(self._config.run_dir / "best.safetensors", module.model, header, dtype=dtype)
-
-
-def _provenance(config: TrainConfig, module: SegmentationModule, steps: int, miou: float) -> dict[str, Any]:
-    return {
-        "data": "CamVid (SegNet edition) train, synthetic drive",
-        "licence": "CamVid: research use",
-        "pretraining": "none",
-        "steps": steps,
-        "val_mIoU": round(miou, 2),
-        "val_protocol": f"CamVid val, every {VALIDATION_STRIDE}rd frame, selected on it",
-        "config": _plain(asdict(config)),
-        "commit": _commit(),
-        "device": str(module.device),
-        "versions": {"torch": torch.__version__, "lightning": L.__version__, "opencv": cv2.__version__},
-    }
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case Path():
-            return str(value)
-    return value
-
-
-def _commit() -> str | None:
-    try:
-        folder = Path(__file__).parent
-        command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def run_training(config: TrainConfig, *, resume: bool) -> None:
     """Train, validate and save into ``config.run_dir``: ``best.safetensors``, ``last.ckpt`` and logs.
 
@@ -287,10 +217,11 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
     L.seed_everything(config.seed, verbose=False)
     data = ClipData(config)
     module = SegmentationModule(config, data.class_weights())
-    trainer(config).fit(module, data, ckpt_path=last if resume else None)
+    trainer = build_trainer(config, data.frame_size_hw())
+    trainer.fit(module, data, ckpt_path=last if resume else None)
 
 
-def trainer(config: TrainConfig) -> L.Trainer:
+def build_trainer(config: TrainConfig, frame_size_hw: tuple[int, int]) -> L.Trainer:
     """The Lightning trainer of a run; one of its epochs is a round of ``validate_every`` steps."""
     schedule = config.schedule
     minutes = schedule.max_time_minutes
@@ -306,7 +237,7 @@ def trainer(config: TrainConfig) -> L.Trainer:
         logger=_loggers(config.run_dir),
         callbacks=[
             # Before the averaging, which puts the raw weights back at the end of a validation.
-            BestWeights(config),
+            BestWeights(config, frame_size_hw, VALIDATION_PROTOCOL),
             WeightAveraging(avg_fn=moving_average(config.optimizer.ema_decay)),
             ModelCheckpoint(config.run_dir, filename="last", save_top_k=1, enable_version_counter=False),
             *([RichProgressBar()] if interactive else []),

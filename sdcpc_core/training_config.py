@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sdcpc_core.errors import ConfigError, MissingDependencyError
+from sdcpc_core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,8 @@ def parse_config(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
 
     Raises:
         ConfigError: an unknown key, a value of the wrong type or out of range, an unreadable file.
-        MissingDependencyError: jsonargparse is not installed.
     """
-    try:
-        from jsonargparse import ArgumentError, ArgumentParser
-    except ImportError as err:
-        raise MissingDependencyError(f"{err.name} is missing; install it with: pip install 'sdcpc_ros[train]'") from err
+    from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(prog="sdcpc train", description="Train a model.", exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with the keys below")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,6 +116,15 @@ class CamVid(Sequence[LabelledFrame]):
 
     def __getitem__(self, index: int) -> LabelledFrame:
         return self.records[index].read()
+
+    def spacing_s(self) -> float:
+        """Median time between neighbouring frames of a sequence (s); infinite without neighbours."""
+        spacing_ns = [
+            later.stamp_ns - earlier.stamp_ns
+            for earlier, later in pairwise(self.records)
+            if earlier.sequence == later.sequence
+        ]
+        return float(np.median(spacing_ns)) / 1e9 if spacing_ns else float("inf")
 
     def class_frequencies(self) -> np.ndarray:
         """Share of each class among the labelled pixels of the split, (11,) float64, sum 1."""

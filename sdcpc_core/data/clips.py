@@ -24,7 +24,7 @@ CLIP_RATE_HZ = 15.0
 TRAINING_SEEDS = range(0, 10_000_000)
 """Synthetic drives of training. Evaluation and demo take theirs from 20 000 000 on, so that none is ever seen."""
 SYNTHETIC_SIZE_HW = (360, 480)
-SYNTHETIC_DRIVES = 48
+SYNTHETIC_DRIVES = 24
 SYNTHETIC_FRAMES = 150
 """Clips are cut from the first ten seconds of a few drives, which each loader keeps: building one takes as long as
 rendering a dozen frames."""

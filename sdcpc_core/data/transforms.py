@@ -49,6 +49,7 @@ def random_crop_matrix(
     """Draw resize, crop and flip; a crop that one class fills beyond 75 % is drawn again, ten times at most.
 
     Args:
+        rng: source of the draws.
         label_map: of the target frame.
         crop_hw: size of the output (pixels).
         scale_range: smallest and largest resize factor, drawn log-uniformly: 0.5 is as likely as 2.
@@ -83,6 +84,7 @@ def random_ego_motion(rng: np.random.Generator, size_hw: tuple[int, int]) -> lis
     three lie at even distances on that motion, centred on the middle one, so that little leaves the image.
 
     Args:
+        rng: source of the draws.
         size_hw: of the image (pixels).
 
     Returns:
@@ -114,6 +116,8 @@ def random_photometry(
     Exposure and gamma rather than an added brightness: half of CamVid is so dark that a subtraction leaves nothing.
 
     Args:
+        rng: source of the draws.
+        images: of one clip.
         strength: 1 for exposure and gamma of 0.7..1.4, saturation 0.6..1.4, hue +-10 of 180.
     """
     exposure, gamma = np.exp(strength * rng.uniform(-0.35, 0.35, 2))

@@ -1,0 +1,74 @@
+"""What a training run hands on: the best weights so far, as a checkpoint that explains itself."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from rich import get_console
+
+from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
+from sdcpc_core.labels import CAMVID
+from sdcpc_core.report import run_facts
+from sdcpc_core.training_config import TrainConfig
+
+if TYPE_CHECKING:
+    from sdcpc_core.training import SegmentationModule
+
+
+class BestWeights(Callback):
+    """Scores each validation and keeps the best weights as ``best.safetensors`` in the run's folder.
+
+    Args:
+        config: the run.
+        working_size_hw: size of the data set's frames (pixels).
+        protocol: how validation is done, for the checkpoint's provenance.
+    """
+
+    def __init__(self, config: TrainConfig, working_size_hw: tuple[int, int], protocol: str) -> None:
+        self._config = config
+        self._working_size_hw = working_size_hw
+        self._protocol = protocol
+        self._best_miou = -1.0
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: "SegmentationModule") -> None:
+        miou = pl_module.confusion.mIoU()
+        pl_module.log("val/mIoU", miou, prog_bar=True)
+        best = miou > self._best_miou
+        loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
+        get_console().print(
+            f"step {trainer.global_step}/{self._config.schedule.max_steps}: loss {loss:.3f}, val mIoU {miou:.2f}"
+            + (", the best so far" if best else "")
+        )
+        if best:
+            self._best_miou = miou
+            self._save(pl_module, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_miou": self._best_miou}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best_miou = state_dict["best_miou"]
+
+    def _save(self, module: "SegmentationModule", steps: int) -> None:
+        provenance = {
+            "data": "CamVid (SegNet edition) train and the synthetic drive; for research use",
+            "pretraining": "none",
+            "steps": steps,
+            "val_mIoU": round(self._best_miou, 2),
+            "val_protocol": self._protocol,
+            "device": str(module.device),
+            "lightning": L.__version__,
+            **run_facts(asdict(self._config)),
+        }
+        header = CheckpointHeader(
+            model_name=self._config.model.name,
+            model_options=self._config.model.options,
+            labels=CAMVID,
+            working_size_hw=self._working_size_hw,
+            provenance=json.loads(json.dumps(provenance, default=str)),
+        )
+        dtype = torch.float16 if self._config.half_weights else None
+        save_checkpoint(self._config.run_dir / "best.safetensors", module.model, header, dtype=dtype)
