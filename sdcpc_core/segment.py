@@ -63,6 +63,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="overlay video: .mp4, .mov or .mkv")
     add_segmenter_arguments(parser)
     parser.add_argument("--alpha", type=float, default=0.5, help="share of the colours, 0 to 1 (default: %(default)s)")
-    parser.add_argument("--rate", metavar="HZ", type=float, help="frames per second of a folder (default: 15)")
+    parser.add_argument("--rate", metavar="HZ", type=float, help="frames per second of a folder of images")
     add_output_arguments(parser)
     return parser.parse_args(argv)

@@ -26,21 +26,16 @@ SETTLE_S = 0.5
 
 @contextmanager
 def isolated_ros(log_dir: str) -> Iterator[None]:
-    """Let this process and those it starts meet nobody else on the network, and lose no large message.
+    """Let this process and those it starts keep to themselves on the network, and lose no large image.
 
     Args:
         log_dir: where ROS writes its log files.
     """
     variables = {
-        # The default transports of Fast DDS lose most images.
+        # The default transports of Fast DDS lose most large images, and LOCALHOST makes it ignore this choice.
         "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
-        # Humble knows the second, later distributions warn of it.
-        **(
-            {"ROS_LOCALHOST_ONLY": "1"}
-            if os.environ.get("ROS_DISTRO") == "humble"
-            else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-        ),
         "ROS_LOG_DIR": log_dir,
     }
     before = {name: os.environ.get(name) for name in variables}
