@@ -32,7 +32,7 @@ setup(
         "train": [
             "lightning>=2.4",  # the training loop
             "tensorboard",  # its curves
-            "jsonargparse[signatures]",  # settings from YAML and from the command line alike
+            "jsonargparse[signatures]>=4.49",  # settings from YAML and from the command line alike
         ],
         "video": ["av"],  # read and write video files
         "bag": ["rosbags", "rosbags-image"],  # bags and image messages without a ROS installation

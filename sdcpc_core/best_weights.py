@@ -55,7 +55,7 @@ class BestWeights(Callback):
     def _save(self, module: "SegmentationModule", steps: int) -> None:
         provenance = {
             "data": "CamVid (SegNet edition) train and the synthetic drive; for research use",
-            "pretraining": "none",
+            "pretraining": str(self._config.model.checkpoint or "none"),
             "steps": steps,
             "val_mIoU": round(self._best_miou, 2),
             "val_protocol": self._protocol,

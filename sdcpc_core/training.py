@@ -1,12 +1,12 @@
-"""Training: the Lightning module and its data; the loop is Lightning's."""
+"""Training: what a step does and what a run is made of; the loop is Lightning's."""
 
 import logging
+import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning as L
 import torch
 import torch.nn.functional as F
@@ -16,23 +16,21 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from lightning_utilities.core.imports import RequirementCache
 from rich import get_console
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
 from sdcpc_core.best_weights import BestWeights
-from sdcpc_core.data.camvid import CamVid, LabelledFrame
-from sdcpc_core.data.clips import REFERENCE_OFFSETS, ClipSample, SampleStream, TrainingClips
+from sdcpc_core.checkpoint import load_checkpoint
+from sdcpc_core.data.camvid import LabelledFrame
+from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.labels import CAMVID
-from sdcpc_core.losses import balanced_class_weights, segmentation_loss
+from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.metrics import ConfusionMatrix
 from sdcpc_core.models import build_model
-from sdcpc_core.models.sdcpc import StaticState
-from sdcpc_core.models.video_model import FrameState, split_state
-from sdcpc_core.training_config import OptimizerConfig, ScheduleConfig, TrainConfig
+from sdcpc_core.models.sdcpc import SDCPC, StaticState
+from sdcpc_core.models.video_model import FrameState, VideoModel, split_state
+from sdcpc_core.training_config import ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from sdcpc_core.training_data import VALIDATION_PROTOCOL, ClipData
 
-VALIDATION_STRIDE = REFERENCE_OFFSETS[0]
-"""Every third frame is validated: its references are among those frames, so a third of the work suffices."""
-VALIDATION_PROTOCOL = f"CamVid val, every {VALIDATION_STRIDE}rd frame; the weights were selected on it"
 STATIC_LOSS_WEIGHT = 0.4
 """Of the loss on every single frame of a clip beside the loss on the aligned target."""
 EXPLOSION_FACTOR = 100.0
@@ -43,24 +41,32 @@ _logger = logging.getLogger(__name__)
 class SegmentationModule(L.LightningModule):
     """A video model that learns to label the last frame of a clip.
 
+    Args:
+        config: the run.
+        class_weights: of the loss, (K,) float32.
+
     Attributes:
         model: the network.
         confusion: of the latest validation.
+
+    Raises:
+        ConfigError: an unknown model, or one that does not fit the schedule.
     """
 
     def __init__(self, config: TrainConfig, class_weights: Tensor) -> None:
         super().__init__()
-        self.model = build_model(config.model.name, CAMVID.num_classes, **config.model.options)
-        self.model = self.model.to(memory_format=torch.channels_last)
+        self.model = initial_model(config.model).to(memory_format=torch.channels_last)
+        if config.schedule.static_share > 0 and not isinstance(self.model, SDCPC):
+            raise ConfigError(f"{config.model.name} has no static part to train alone; set schedule.static_share to 0")
         self.register_buffer("_class_weights", class_weights, persistent=False)
         self._config = config
         self._states: deque[FrameState] = deque(maxlen=1 + len(self.model.reference_ages_s))
         self._sequence = ""
         self.confusion = ConfusionMatrix(CAMVID.num_classes, CAMVID.ignore_index)
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: ClipSample, batch_idx: int) -> None:
         # Whatever a model draws from the global generator is then the same in a resumed run.
-        torch.manual_seed(self._config.seed + self.current_epoch)
+        torch.manual_seed(hash((self._config.seed, self.global_step)))
 
     def training_step(self, batch: ClipSample, batch_idx: int) -> Tensor:
         if self._progress(self.global_step) < self._config.schedule.static_share:
@@ -138,6 +144,24 @@ class SegmentationModule(L.LightningModule):
         return min(max(step / schedule.max_steps, share_of_time), 1.0)
 
 
+def initial_model(config: ModelConfig) -> VideoModel:
+    """A model with fresh weights, or with those of a checkpoint of the same model.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or broken.
+        ConfigError: an unknown model or option, or a checkpoint of another model.
+    """
+    if config.checkpoint is None:
+        return build_model(config.name, CAMVID.num_classes, **config.options)
+    model, header = load_checkpoint(config.checkpoint)
+    if (header.model_name, dict(header.model_options), header.labels) != (config.name, config.options, CAMVID):
+        raise ConfigError(
+            f"{config.checkpoint} holds {header.model_name} {dict(header.model_options)} for {header.labels.name}, "
+            f"but the run trains {config.name} {config.options} for {CAMVID.name}"
+        )
+    return model
+
+
 def learning_rate_factor(schedule: ScheduleConfig, step: int, progress: float) -> float:
     """Linear warm-up over steps, then polynomial decay to zero at the end of the run (progress 1)."""
     return min((step + 1) / max(schedule.warmup_steps, 1), 1.0) * (1.0 - progress) ** schedule.power
@@ -149,54 +173,6 @@ def _parameter_groups(model: torch.nn.Module, config: OptimizerConfig) -> list[d
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-class ClipData(L.LightningDataModule):
-    """CamVid's training clips and validation run."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
-        self._config = config
-        self._train = CamVid(config.data.root, "train")
-        self._val = CamVid(config.data.root, "val")
-
-    def class_weights(self) -> Tensor:
-        """Weight of each class in the loss, (K,) float32."""
-        frequencies = torch.from_numpy(self._train.class_frequencies())
-        return balanced_class_weights(frequencies, self._config.optimizer.class_balance)
-
-    def frame_size_hw(self) -> tuple[int, int]:
-        """Height and width of the data set's frames (pixels)."""
-        height, width = self._val[0].label_map.shape
-        return height, width
-
-    def train_dataloader(self) -> DataLoader:
-        config = self._config.data
-        clips = TrainingClips(
-            self._train,
-            seed=self._config.seed,
-            crop_hw=config.crop_hw,
-            scale_range=config.scale_range,
-            synthetic_fraction=config.synthetic_fraction,
-        )
-        round_length = self._config.schedule.validate_every * config.batch_size
-        return DataLoader(
-            clips,
-            batch_size=config.batch_size,
-            sampler=SampleStream(len(clips), round_length, self._config.seed),
-            num_workers=config.workers,
-            worker_init_fn=_use_one_thread,
-            persistent_workers=config.workers > 0,
-            prefetch_factor=4 if config.workers else None,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def val_dataloader(self) -> DataLoader:
-        return DataLoader(Subset(self._val, range(0, len(self._val), VALIDATION_STRIDE)), batch_size=None)
-
-
-def _use_one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
 
 
 def run_training(config: TrainConfig, *, resume: bool) -> None:
@@ -214,6 +190,9 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
     # Trained weights hold many subnormal floats, which slow a CPU down many times over.
     torch.set_flush_denormal(True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # The run's folder is made on purpose, and torch's own names are Lightning's business.
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", ".*LeafSpec")
     L.seed_everything(config.seed, verbose=False)
     data = ClipData(config)
     module = SegmentationModule(config, data.class_weights())

@@ -15,10 +15,12 @@ class ModelConfig:
     Attributes:
         name: as in ``build_model``.
         options: further arguments of the model.
+        checkpoint: weights of the same model to start from; fresh ones by default.
     """
 
     name: str = "sdcpc_resnet18"
     options: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,6 @@ def parse_config(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         namespace = parser.parse_args(list(argv))
         resume = namespace.pop("resume")
         del namespace["config"]
-        return TrainConfig(**parser.instantiate_classes(namespace)), resume
+        return TrainConfig(**parser.instantiate(namespace)), resume
     except (ArgumentError, OSError) as err:
         raise ConfigError(" ".join(str(err).split())) from err

@@ -1,0 +1,82 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from fake_camvid import write_camvid
+
+from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
+from sdcpc_core.data.camvid import CamVid
+from sdcpc_core.errors import ConfigError, OutputError
+from sdcpc_core.evaluation import evaluate, score
+from sdcpc_core.labels import CAMVID, LabelSet
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+def random_weights(path, labels=CAMVID):
+    header = CheckpointHeader("sdcpc_mit_b0", {}, labels, (64, 96))
+    torch.manual_seed(0)
+    save_checkpoint(path, header.build(), header)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return random_weights(tmp_path_factory.mktemp("checkpoint") / "random.safetensors")
+
+
+def arguments(checkpoint, root, *more) -> list[str]:
+    return ["--checkpoint", str(checkpoint), "--data", "camvid", "--root", str(root), "--device", "cpu", *more]
+
+
+def test_a_video_is_scored_with_references_and_without(checkpoint, root, tmp_path, capsys):
+    report_path, out = tmp_path / "report.json", tmp_path / "out"
+    evaluate(arguments(checkpoint, root, "--json", str(report_path), "--out", str(out)))
+    report = json.loads(report_path.read_text())
+    assert report["frames"] == 7
+    assert report["reference_offsets"] == [3, 6]
+    for figures in (report, report["self"]):
+        assert 0 <= figures["mIoU"] <= 100
+        assert figures["IoU"]["Pole"] is None, "absent from the ground truth"
+        assert figures["mVC8"] is None, "seven frames have no window of eight"
+    assert json.loads((out / "report.json").read_text()) == report
+    label_map = cv2.imread(str(out / "labels" / "0016E5_07959.png"), cv2.IMREAD_UNCHANGED)
+    assert label_map.shape == (64, 96)
+    shown = capsys.readouterr().out
+    assert "references" in shown
+    assert "self" in shown
+
+
+def test_frames_a_second_apart_are_no_video(checkpoint, root, tmp_path, capsys):
+    report_path = tmp_path / "report.json"
+    evaluate(arguments(checkpoint, root, "--split", "train", "--json", str(report_path)))
+    report = json.loads(report_path.read_text())
+    assert report["reference_offsets"] == []
+    assert "mVC8" not in report
+    assert report["mIoU"] == report["self"]["mIoU"]
+    assert "1.0 s apart" in capsys.readouterr().out
+
+
+def test_a_perfect_answer_scores_a_hundred(root):
+    data = CamVid(root, "val")
+    truths = [np.where(frame.label_map == 255, 0, frame.label_map) for frame in data]
+    figures = score(data, truths, CAMVID, is_video=True).figures()
+    assert figures["mIoU"] == figures["WIoU"] == figures["pixel_accuracy"] == 100
+    assert np.isnan(figures["mVC16"])
+
+
+def test_weights_of_other_classes_are_refused(root, tmp_path):
+    other = LabelSet("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
+    checkpoint = random_weights(tmp_path / "two.safetensors", other)
+    with pytest.raises(ConfigError, match="'two'"):
+        evaluate(arguments(checkpoint, root))
+
+
+def test_an_older_result_is_kept(checkpoint, root, tmp_path):
+    with pytest.raises(OutputError, match="exists"):
+        evaluate(arguments(checkpoint, root, "--out", str(tmp_path)))

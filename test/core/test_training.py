@@ -1,0 +1,174 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fake_camvid import write_camvid
+
+pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
+
+from sdcpc_core.checkpoint import load_checkpoint
+from sdcpc_core.data.clips import ClipSample
+from sdcpc_core.errors import ConfigError, InputError
+from sdcpc_core.train_command import train
+from sdcpc_core.training import SegmentationModule, initial_model, learning_rate_factor, moving_average
+from sdcpc_core.training_config import ModelConfig, ScheduleConfig, TrainConfig, parse_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
+SMALL = ModelConfig("sdcpc_mit_b0", {"channels": 32})
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+def arguments(root, run_dir, *more) -> list[str]:
+    return [
+        "--model.name=sdcpc_mit_b0", "--model.options={channels: 32}", f"--data.root={root}", f"--run_dir={run_dir}",
+        "--data.crop_hw=[32, 64]", "--data.batch_size=2", "--data.workers=0", "--data.synthetic_fraction=0",
+        "--schedule.max_steps=4", "--schedule.validate_every=2", "--schedule.warmup_steps=1",
+        "--schedule.static_share=0.25", "--device=cpu", "--precision=fp32", "--half_weights=false", *more,
+    ]  # fmt: skip
+
+
+def test_the_resumed_run_is_the_unbroken_run(root, tmp_path, monkeypatch):
+    train(arguments(root, tmp_path / "unbroken"))
+
+    step = SegmentationModule.training_step
+
+    def power_cut(module, batch, batch_idx):
+        if module.global_step == 3:
+            raise ConnectionError("the lights went out")
+        return step(module, batch, batch_idx)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SegmentationModule, "training_step", power_cut)
+        with pytest.raises(ConnectionError):
+            train(arguments(root, tmp_path / "broken"))
+    train(arguments(root, tmp_path / "broken", "--resume"))
+
+    unbroken, resumed = (
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("unbroken", "broken")
+    )
+    assert unbroken["global_step"] == resumed["global_step"] == 4
+    for state in ("state_dict", "current_model_state"):
+        for name, expected in unbroken[state].items():
+            torch.testing.assert_close(resumed[state][name], expected, rtol=0, atol=0, msg=name)
+
+    model, header = load_checkpoint(tmp_path / "unbroken" / "best.safetensors")
+    assert header.working_size_hw == (64, 96)
+    assert header.labels.name == "camvid"
+    assert header.provenance["steps"] in (2, 4)
+    assert header.provenance["config"]["data"]["root"] == str(root)
+    assert model(torch.zeros(1, 3, 3, 64, 96)).shape == (1, 11, 8, 12)
+
+
+def test_training_starts_from_a_checkpoint(root, tmp_path):
+    train(arguments(root, tmp_path / "first"))
+    best = tmp_path / "first" / "best.safetensors"
+    start, _ = load_checkpoint(best)
+    again, _ = parse_config(arguments(root, tmp_path / "second", f"--model.checkpoint={best}"))
+    for expected, weights in zip(start.parameters(), initial_model(again.model).parameters(), strict=True):
+        assert torch.equal(weights, expected)
+    other, _ = parse_config(["--model.name=sdcpc_resnet18", f"--model.checkpoint={best}"])
+    with pytest.raises(ConfigError, match="sdcpc_mit_b0"):
+        initial_model(other.model)
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(root, tmp_path):
+    with pytest.raises(ConfigError, match="no run to resume"):
+        train(arguments(root, tmp_path, "--resume"))
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(ConfigError, match="holds a run"):
+        train(arguments(root, tmp_path))
+
+
+def test_missing_data_are_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        train(arguments(tmp_path / "nowhere", tmp_path / "run"))
+
+
+def small_module(**schedule) -> SegmentationModule:
+    torch.manual_seed(0)
+    return SegmentationModule(TrainConfig(model=SMALL, schedule=ScheduleConfig(**schedule)), torch.ones(11))
+
+
+def test_one_batch_overfits():
+    module = small_module()
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(rng.integers(0, 4, (1, 1, 2, 3)).repeat(32, 2).repeat(32, 3)).expand(1, 3, -1, -1)
+    frames = labels[:, :, None].expand(-1, -1, 3, -1, -1).to(torch.uint8) * 60
+    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(30):
+        loss = module._clip_loss(ClipSample(frames, labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_all_void_gives_finite_gradients():
+    module = small_module()
+    loss = module._clip_loss(
+        ClipSample(torch.zeros(1, 3, 3, 32, 64, dtype=torch.uint8), torch.full((1, 3, 32, 64), 255))
+    )
+    loss.backward()
+    assert loss.item() == 0
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    assert gradients
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_learning_rate_warms_up_and_ends_at_zero():
+    schedule = ScheduleConfig(max_steps=200, validate_every=100, warmup_steps=10, power=1.0)
+    assert learning_rate_factor(schedule, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate_factor(schedule, 100, 0.5) == pytest.approx(0.5)
+    assert learning_rate_factor(schedule, 150, 1.0) == 0
+
+
+def test_the_average_forgets_the_initial_weights():
+    average, current = torch.zeros(1), torch.ones(1)
+    for count in range(1, 31):
+        average = moving_average(0.999)(average, current, count)
+    assert average.item() > 0.95
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_parse(path):
+    config, resume = parse_config(["--config", str(path), "--data.root", "elsewhere", "--optimizer.learning_rate=0.5"])
+    assert config.data.root == Path("elsewhere")
+    assert config.optimizer.learning_rate == 0.5
+    assert config.run_dir.name == path.stem
+    assert not resume
+
+
+@pytest.mark.parametrize(
+    ("argument", "complaint"),
+    [
+        ("--no.such.key=1", "no.such.key"),
+        ("--optimizer.learning_rate=fast", "learning_rate"),
+        ("--data.crop_hw=[30, 64]", "multiples of 32"),
+        ("--data.scale_range=[2.0, 0.5]", "scale_range"),
+        ("--data.synthetic_fraction=2", "synthetic_fraction"),
+        ("--schedule.max_steps=201", "multiple of schedule.validate_every"),
+        ("--config=absent.yaml", "absent.yaml"),
+    ],
+)
+def test_wrong_settings_are_named_in_one_line(argument, complaint):
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        parse_config([argument])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_reports_errors_without_a_traceback(tmp_path):
+    program = "import sys; from sdcpc_core.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "train", "--precision=fp8"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("sdcpc train: error:")
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from fake_camvid import write_camvid
+
+from sdcpc_core.data.camvid import CamVid
+from sdcpc_core.data.clips import SampleKey, SampleStream, TrainingClips
+from sdcpc_core.data.transforms import (
+    MEAN_RGB,
+    mirror,
+    random_crop_matrix,
+    random_degradation,
+    random_ego_motion,
+    random_photometry,
+    scaling,
+    translation,
+    warp_image,
+    warp_label_map,
+)
+
+
+def stripes(size_hw=(60, 80)) -> np.ndarray:
+    """Labels 0, 5 and 10 in stripes: interpolation would make others of them."""
+    return np.tile((np.arange(size_hw[1]) // 7 % 3 * 5).astype(np.uint8), (size_hw[0], 1))
+
+
+def test_labels_are_never_interpolated():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        matrix = random_crop_matrix(rng, stripes(), (32, 64), (0.5, 2.0)) @ random_ego_motion(rng, (60, 80))[0]
+        assert set(np.unique(warp_label_map(stripes(), matrix, (32, 64)))) <= {0, 5, 10, 255}
+
+
+def test_outside_is_unlabelled_and_of_the_mean_colour():
+    away = translation(10, 0)
+    assert (warp_label_map(stripes(), away, (60, 80))[:, :10] == 255).all()
+    image = np.full((60, 80, 3), 200, np.uint8)
+    assert (warp_image(image, away, (60, 80))[:, :10] == MEAN_RGB).all()
+
+
+def test_mirror_is_exact():
+    image = np.random.default_rng(0).integers(0, 256, (8, 10, 3), np.uint8)
+    assert (warp_image(image, mirror(10), (8, 10)) == image[:, ::-1]).all()
+
+
+def test_scaling_keeps_the_borders():
+    # Halving averages pixel pairs: the centre of output pixel 0 lies between input pixels 0 and 1.
+    image = np.repeat(np.repeat(np.arange(0, 200, 20, dtype=np.uint8)[None, :, None], 6, axis=0), 3, axis=2)
+    assert (warp_image(image, scaling(0.5), (3, 5))[:, :, 0] == [10, 50, 90, 130, 170]).all()
+
+
+def test_a_crop_of_one_class_is_drawn_again():
+    # Class 1 fills the left three quarters; a quarter-size crop anywhere there would be nothing else.
+    label_map = np.zeros((128, 512), np.uint8)
+    label_map[:, :384] = 1
+    shares = []
+    for seed in range(40):
+        matrix = random_crop_matrix(np.random.default_rng(seed), label_map, (64, 128), (1.0, 1.0))
+        crop = warp_label_map(label_map, matrix, (64, 128))
+        shares.append(max((crop == 0).mean(), (crop == 1).mean()))
+    assert np.mean(np.array(shares) <= 0.75) > 0.7
+
+
+def test_ego_motion_is_smooth_and_centred():
+    for seed in range(20):
+        past, middle, last = random_ego_motion(np.random.default_rng(seed), (360, 480))
+        np.testing.assert_allclose(middle, np.eye(3), atol=1e-12)
+        corner = np.array([100.0, 100.0, 1.0])
+        there, here = (m @ corner / (m @ corner)[2] - corner for m in (past, last))
+        assert np.abs(there + here).max() < 8, "t-3 is halfway between t-6 and t"
+        assert np.abs(here).max() < 80
+
+
+def test_photometry_changes_all_images_alike_and_keeps_type():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    one, other = random_photometry(np.random.default_rng(1), [image, image])
+    assert one.dtype == np.uint8
+    assert (one == other).all()
+    assert (one != image).any()
+
+
+def test_photometry_of_strength_zero_keeps_grey():
+    grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    (same,) = random_photometry(np.random.default_rng(1), [grey], strength=0.0)
+    assert (same == grey).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_degradations_leave_the_input_alone(seed):
+    image = np.full((40, 60, 3), 100, np.uint8)
+    image[10:20, 10:30] = 200
+    before = image.copy()
+    degraded = random_degradation(np.random.default_rng(seed), image)
+    assert (image == before).all()
+    assert (degraded.shape, degraded.dtype) == (image.shape, np.uint8)
+    assert (degraded != image).any()
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory) -> CamVid:
+    return CamVid(write_camvid(tmp_path_factory.mktemp("camvid")), "train")
+
+
+def clips(camvid, seed=0, synthetic_fraction=0.0) -> TrainingClips:
+    return TrainingClips(
+        camvid, seed=seed, crop_hw=(64, 96), scale_range=(0.5, 2.0), synthetic_fraction=synthetic_fraction
+    )
+
+
+def test_a_sample_has_three_labelled_frames(camvid):
+    frames, labels = clips(camvid)[SampleKey(0, 0)]
+    assert (frames.shape, frames.dtype) == ((3, 3, 64, 96), np.uint8)
+    assert (labels.shape, labels.dtype) == ((3, 64, 96), np.uint8)
+
+
+@pytest.mark.parametrize("synthetic_fraction", [0.0, 1.0])
+def test_draws_are_a_function_of_seed_epoch_and_index(camvid, synthetic_fraction):
+    one = clips(camvid, 5, synthetic_fraction)[SampleKey(2, 1)]
+    again = clips(camvid, 5, synthetic_fraction)[SampleKey(2, 1)]
+    assert all((a == b).all() for a, b in zip(one, again, strict=True))
+    for seed, epoch, index in ((6, 2, 1), (5, 3, 1), (5, 2, 2)):
+        other = clips(camvid, seed, synthetic_fraction)[SampleKey(epoch, index)]
+        assert (one.frames != other.frames).any()
+
+
+def test_geometry_is_shared_by_picture_and_labels(camvid):
+    # Sky is bluish and bright, road dark: wherever labels say so, the picture must agree, in all three frames.
+    for index in range(4):
+        frames, labels = clips(camvid)[SampleKey(1, index)]
+        for frame, label_map in zip(frames, labels, strict=True):
+            brightness = np.median(frame, axis=0)
+            if (label_map == 0).sum() > 50 and (label_map == 3).sum() > 50:
+                assert np.median(brightness[label_map == 0]) > np.median(brightness[label_map == 3]) + 20
+
+
+def test_rounds_cut_one_endless_stream():
+    long, short = SampleStream(10, 30, seed=3), SampleStream(10, 6, seed=3)
+    rounds = []
+    for index in range(5):
+        short.set_epoch(index)
+        rounds += list(short)
+    assert rounds == list(long)
+    assert sorted(key.index for key in rounds[10:20]) == list(range(10)), "each epoch sees every frame once"
+    assert {key.epoch for key in rounds[10:20]} == {1}
+    assert [key.index for key in rounds[:10]] != [key.index for key in rounds[10:20]]
