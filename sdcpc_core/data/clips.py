@@ -24,10 +24,11 @@ CLIP_RATE_HZ = 15.0
 TRAINING_SEEDS = range(0, 10_000_000)
 """Synthetic drives of training. Evaluation and demo take theirs from 20 000 000 on, so that none is ever seen."""
 SYNTHETIC_SIZE_HW = (360, 480)
-SYNTHETIC_DRIVES = 24
 SYNTHETIC_FRAMES = 150
-"""Clips are cut from the first ten seconds of a few drives, which each loader keeps: building one takes as long as
-rendering a dozen frames."""
+"""Clips are cut from the first ten seconds of a drive."""
+SYNTHETIC_DRIVES = 12
+"""Drives in use at a time; one is exchanged per epoch. Building one takes as long as rendering a dozen frames, so
+each loader process keeps them, at about 75 MB each."""
 TARGET_DEGRADED = 0.25
 REFERENCE_DEGRADED = 0.25
 """How often a target and a reference are blurred, noisy or partly covered."""
@@ -98,7 +99,7 @@ class TrainingClips(Dataset[ClipSample]):
     def __getitem__(self, key: SampleKey) -> ClipSample:
         rng = np.random.default_rng((self._seed, *key))
         if rng.random() < self._synthetic_fraction:
-            images, label_maps, motion = self._synthetic(rng)
+            images, label_maps, motion = self._synthetic(rng, key.epoch)
         else:
             images, label_maps, motion = self._pseudo(rng, key.index)
         crop = random_crop_matrix(rng, label_maps[-1], self._crop_hw, self._scale_range)
@@ -111,8 +112,8 @@ class TrainingClips(Dataset[ClipSample]):
         frame = self._camvid[index]
         return _RawClip([frame.image] * 3, [frame.label_map] * 3, random_ego_motion(rng, frame.label_map.shape))
 
-    def _synthetic(self, rng: Generator) -> _RawClip:
-        drive = _training_drive(self._seed, int(rng.integers(SYNTHETIC_DRIVES)))
+    def _synthetic(self, rng: Generator, epoch: int) -> _RawClip:
+        drive = _training_drive(self._seed, epoch + int(rng.integers(SYNTHETIC_DRIVES)))
         target = int(rng.integers(max(REFERENCE_OFFSETS), SYNTHETIC_FRAMES))
         frames = [drive.frame(target - offset) for offset in (*REFERENCE_OFFSETS[::-1], 0)]
         return _RawClip([frame.image for frame in frames], [frame.label_map for frame in frames], [np.eye(3)] * 3)
