@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Names of modules and parameters follow NVlabs' files, so that their weights can be matched one to one.
+# Names of modules and parameters are NVlabs', so that a reader of their files finds his way.
 
 
 @dataclass(frozen=True)
