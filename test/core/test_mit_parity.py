@@ -50,10 +50,13 @@ def test_four_maps_equal_the_peer_s(size):
     ours = MixTransformer(size).eval().double()
     ours.load_state_dict(tensors)
 
-    # In float64; what remains is that the peer's norms have another epsilon here and there.
+    # The peer's norms have another epsilon than NVlabs' here and there, which the random weights blow up.
+    for module in (*ours.modules(), *peer.modules()):
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-6
     images = torch.randn(2, 3, 96, 128, dtype=torch.float64)
     with torch.inference_mode():
         expected = peer(images, output_hidden_states=True).hidden_states
         for our_map, peer_map in zip(ours(images), expected[-4:], strict=True):
-            torch.testing.assert_close(our_map, peer_map, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(our_map, peer_map, atol=1e-9, rtol=1e-9)
             assert peer_map.std() > 0.1
