@@ -112,16 +112,7 @@ def _paint_plate(rng: np.random.Generator, shape: int) -> np.ndarray:
     if shape % 4 == 0:
         cv2.circle(image, (24, 24), 23, red, -1, cv2.LINE_AA)
         cv2.circle(image, (24, 24), 17, white, -1, cv2.LINE_AA)
-        cv2.putText(
-            image,
-            str(rng.choice(["20", "30", "40"])),
-            (9, 31),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.7,
-            (20, 20, 20, 255),
-            2,
-            cv2.LINE_AA,
-        )
+        _write(image, str(rng.choice(["20", "30", "40"])), (9, 31), 0.7, (20, 20, 20, 255), 2)
     elif shape % 4 == 1:
         cv2.fillPoly(image, [np.array([[24, 2], [46, 42], [2, 42]])], red, cv2.LINE_AA)
         cv2.fillPoly(image, [np.array([[24, 12], [38, 38], [10, 38]])], white, cv2.LINE_AA)
@@ -131,7 +122,7 @@ def _paint_plate(rng: np.random.Generator, shape: int) -> np.ndarray:
         cv2.arrowedLine(image, (32, 12), (15, 34), white, 4, cv2.LINE_AA, 0, 0.4)
     else:
         cv2.rectangle(image, (2, 2), (45, 45), blue if shape == 3 else (214, 180, 40, 255), -1)
-        cv2.putText(image, "P", (13, 37), cv2.FONT_HERSHEY_SIMPLEX, 1.1, white, 3, cv2.LINE_AA)
+        _write(image, "P", (13, 37), 1.1, white, 3)
     return image
 
 
@@ -143,5 +134,14 @@ def _paint_board(rng: np.random.Generator) -> np.ndarray:
     cv2.rectangle(image, (2, 2), (107, 61), (*colour, 255), -1)
     for row in range(3):
         word = "".join(rng.choice(list("AEILNORSTDM"), int(rng.integers(4, 9))))
-        cv2.putText(image, word, (8, 18 + row * 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, 1, cv2.LINE_AA)
+        _write(image, word, (8, 18 + row * 18), 0.5, ink, 1)
     return grain(rng, image, 4.0)
+
+
+def _write(
+    image: np.ndarray, text: str, at: tuple[int, int], scale: float, ink: tuple[int, ...], thickness: int
+) -> None:
+    # OpenCV 5 smooths letters into alpha as well, and what lies behind the sign would show through them.
+    opaque = image[..., 3].copy()
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thickness, cv2.LINE_AA)
+    image[..., 3] = opaque
