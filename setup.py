@@ -50,6 +50,7 @@ setup(
                 "ros-std-srvs",
             )
         ],
+        "benchmark": ["transformers"],  # the SegFormer to compare with
         "dev": [
             "pytest",
             "pytest-timeout",
@@ -70,6 +71,7 @@ setup(
             "train = sdcpc_core.train_command:train",
             "evaluate = sdcpc_core.evaluation:evaluate",
             "segment = sdcpc_core.segment:segment",
+            "benchmark = sdcpc_core.benchmark:benchmark",
             "bag = sdcpc_ros.bag:bag",
             "demo = sdcpc_ros.demo:demo",
         ],

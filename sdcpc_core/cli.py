@@ -26,6 +26,7 @@ REMEDIES = {
     "jsonargparse": "pip install '.[train]' in the checkout",
     "av": "pip install '.[video]' in the checkout",
     "rosbags": "pip install '.[bag]' in the checkout",
+    "transformers": "pip install '.[benchmark]' in the checkout",
 }
 """What to do where a module cannot be imported."""
 

@@ -48,7 +48,7 @@ def test_contracts_notice(tmp_path, module, statement, contract):
 
 
 def test_a_robot_needs_only_the_core_requirements():
-    absent = ["rclpy", "lightning", "torchmetrics", "rosbags", "av", "tensorboard"]
+    absent = ["rclpy", "lightning", "torchmetrics", "rosbags", "av", "transformers"]
     absent += ["sdcpc_ros", "sdcpc_core.data", "sdcpc_core.training", "sdcpc_core.losses"]
     program = f"""
 import sys
