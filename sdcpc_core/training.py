@@ -159,7 +159,7 @@ def initial_model(config: ModelConfig) -> VideoModel:
             f"{config.checkpoint} holds {header.model_name} {dict(header.model_options)} for {header.labels.name}, "
             f"but the run trains {config.name} {config.options} for {CAMVID.name}"
         )
-    return model
+    return model.train()
 
 
 def learning_rate_factor(schedule: ScheduleConfig, step: int, progress: float) -> float:

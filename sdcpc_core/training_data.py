@@ -51,6 +51,8 @@ class ClipData(L.LightningDataModule):
             sampler=SampleStream(len(clips), round_length, self._config.seed),
             num_workers=config.workers,
             worker_init_fn=_use_one_thread,
+            # A forked process inherits OpenCV's locks without its threads, and waits for them for ever.
+            multiprocessing_context="forkserver" if config.workers else None,
             persistent_workers=config.workers > 0,
             prefetch_factor=4 if config.workers else None,
             pin_memory=torch.cuda.is_available(),

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,8 @@ from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.train_command import train
 from sdcpc_core.training import SegmentationModule, initial_model, learning_rate_factor, moving_average
-from sdcpc_core.training_config import ModelConfig, ScheduleConfig, TrainConfig, parse_config
+from sdcpc_core.training_config import DataConfig, ModelConfig, ScheduleConfig, TrainConfig, parse_config
+from sdcpc_core.training_data import ClipData
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
 SMALL = ModelConfig("sdcpc_mit_b0", {"channels": 32})
@@ -71,7 +73,9 @@ def test_training_starts_from_a_checkpoint(root, tmp_path):
     best = tmp_path / "first" / "best.safetensors"
     start, _ = load_checkpoint(best)
     again, _ = parse_config(arguments(root, tmp_path / "second", f"--model.checkpoint={best}"))
-    for expected, weights in zip(start.parameters(), initial_model(again.model).parameters(), strict=True):
+    model = initial_model(again.model)
+    assert model.training
+    for expected, weights in zip(start.parameters(), model.parameters(), strict=True):
         assert torch.equal(weights, expected)
     other, _ = parse_config(["--model.name=sdcpc_resnet18", f"--model.checkpoint={best}"])
     with pytest.raises(ConfigError, match="sdcpc_mit_b0"):
@@ -89,6 +93,18 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(root, tmp_path):
 def test_missing_data_are_named(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         train(arguments(tmp_path / "nowhere", tmp_path / "run"))
+
+
+def first_batch(root, workers) -> ClipSample:
+    config = TrainConfig(data=DataConfig(root=root, crop_hw=(32, 64), synthetic_fraction=0.5, workers=workers))
+    return next(iter(ClipData(config).train_dataloader()))
+
+
+def test_a_loader_process_gives_the_same_clips(root):
+    # OpenCV's threads of this process must not keep the loader waiting for threads it does not have.
+    cv2.cvtColor(np.zeros((720, 1280, 3), np.uint8), cv2.COLOR_BGR2RGB)
+    for here, there in zip(first_batch(root, 0), first_batch(root, 1), strict=True):
+        assert torch.equal(here, there)
 
 
 def small_module(**schedule) -> SegmentationModule:
