@@ -55,7 +55,7 @@ class BestWeights(Callback):
     def _save(self, module: "SegmentationModule", steps: int) -> None:
         provenance = {
             "data": "CamVid (SegNet edition) train and the synthetic drive; for research use",
-            "pretraining": str(self._config.model.checkpoint or "none"),
+            "pretraining": getattr(self._config.model.checkpoint, "name", "none"),
             "steps": steps,
             "val_mIoU": round(self._best_miou, 2),
             "val_protocol": self._protocol,
@@ -68,7 +68,8 @@ class BestWeights(Callback):
             model_options=self._config.model.options,
             labels=CAMVID,
             working_size_hw=self._working_size_hw,
-            provenance=json.loads(json.dumps(provenance, default=str)),
+            # Of paths the name alone: where they lay on the training machine means nothing elsewhere.
+            provenance=json.loads(json.dumps(provenance, default=lambda path: path.name)),
         )
         dtype = torch.float16 if self._config.half_weights else None
         save_checkpoint(self._config.run_dir / "best.safetensors", module.model, header, dtype=dtype)
