@@ -64,7 +64,7 @@ def test_the_resumed_run_is_the_unbroken_run(root, tmp_path, monkeypatch):
     assert header.working_size_hw == (64, 96)
     assert header.labels.name == "camvid"
     assert header.provenance["steps"] in (2, 4)
-    assert header.provenance["config"]["data"]["root"] == str(root)
+    assert header.provenance["config"]["data"]["root"] == root.name
     assert model(torch.zeros(1, 3, 3, 64, 96)).shape == (1, 11, 8, 12)
 
 
