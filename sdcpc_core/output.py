@@ -1,22 +1,54 @@
 """Result files that exist whole or not at all."""
 
+import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sdcpc_core.errors import OutputError
 
 
-def check_output(path: str | Path, *, overwrite: bool) -> None:
+def check_output(path: str | Path, *, overwrite: bool, is_ours: Callable[[Path], bool] = lambda folder: False) -> None:
     """Refuse an output before hours are spent on it.
 
+    Args:
+        path: final place.
+        overwrite: whether what is there may be replaced.
+        is_ours: says of a folder whether it is a result like the one that replaces it; no folder is by default.
+
     Raises:
-        OutputError: the path exists and ``overwrite`` is off.
+        OutputError: the path exists and ``overwrite`` is off, it is neither a file nor such a folder, the process
+            works inside it, or its folder cannot be written.
     """
-    if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path} exists; choose another name or pass --overwrite")
+    place = final_place(path)
+    if os.path.lexists(place):
+        if not overwrite:
+            raise OutputError(f"{path} exists; choose another name or pass --overwrite")
+        if is_special(place):
+            raise OutputError(f"{path} is a device or a pipe; choose another name")
+        if place.is_dir() and not is_ours(place):
+            raise OutputError(f"{path} is a folder and no earlier result; it is not overwritten")
+        if Path.cwd().is_relative_to(place):
+            raise OutputError(f"{path} holds the working folder; it is not overwritten")
+    folder = next(folder for folder in place.parents if os.path.lexists(folder))
+    if not folder.is_dir():
+        raise write_error(path, NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder"))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise write_error(path, PermissionError(errno.EACCES, f"no permission to write in {folder}"))
+
+
+def final_place(path: str | Path) -> Path:
+    """Absolute path of what a path, perhaps a link, stands for."""
+    # Path.resolve fails on a link that points to itself.
+    return Path(os.path.realpath(path))
+
+
+def is_special(path: str | Path) -> bool:
+    """Whether a path is a device, a pipe or the like, which is written to and never replaced."""
+    path = Path(path)
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def make_folder(path: str | Path) -> Path:
@@ -33,36 +65,40 @@ def make_folder(path: str | Path) -> Path:
 
 
 @contextmanager
-def atomic_output(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_output(
+    path: str | Path, *, overwrite: bool = False, is_ours: Callable[[Path], bool] = lambda folder: False
+) -> Iterator[Path]:
     """Write a file or folder beside its final place and move it there when the block succeeds.
 
     An interrupted run, a full disk or any other error leaves the final place as it was.
 
     Args:
-        path: final place; its parent folders are made.
+        path: final place; its parent folders are made. Where it is a link, what it points to is replaced.
         overwrite: replace what is there.
+        is_ours: as in ``check_output``.
 
     Yields:
         Path of the same name in a temporary folder beside the final place; the block creates it.
 
     Raises:
-        OutputError: the path exists and ``overwrite`` is off, or its folder cannot be written.
+        OutputError: as ``check_output`` does, or the system refuses to write.
     """
-    path = Path(path).absolute()
-    check_output(path, overwrite=overwrite)
-    make_folder(path.parent)
+    check_output(path, overwrite=overwrite, is_ours=is_ours)
+    place = final_place(path)
+    make_folder(place.parent)
     try:
-        workspace = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+        workspace = tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent)
     except OSError as err:
         raise write_error(path, err) from err
     with workspace as folder:
-        draft = Path(folder) / path.name
+        draft = Path(folder) / place.name
         yield draft
         try:
-            if path.is_dir() and not path.is_symlink():
-                # A folder cannot be renamed onto another one: the old one leaves with the workspace.
-                path.rename(Path(folder) / "replaced")
-            draft.replace(path)
+            # Asked again: another program may have made a folder there in the meantime.
+            if overwrite and place.is_dir() and is_ours(place):
+                _replace_folder(place, draft)
+            else:
+                draft.replace(place)
         except OSError as err:
             raise write_error(path, err) from err
 
@@ -70,3 +106,14 @@ def atomic_output(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
 def write_error(path: str | Path, err: OSError) -> OutputError:
     """The error to raise when the system refuses a write to ``path``."""
     return OutputError(f"cannot write {path}: {err.strerror or err}")
+
+
+def _replace_folder(place: Path, draft: Path) -> None:
+    # A folder cannot be renamed onto another one: the old one leaves with the workspace.
+    replaced = draft.with_name(f"{draft.name}.replaced")
+    place.rename(replaced)
+    try:
+        draft.replace(place)
+    except BaseException:
+        replaced.rename(place)
+        raise

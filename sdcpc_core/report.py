@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sdcpc_core.output import atomic_output, write_error
+from sdcpc_core.errors import OutputError
+from sdcpc_core.output import atomic_output, check_output, final_place, is_special, write_error
 
 FORMAT_VERSION = 1
 
@@ -59,15 +60,48 @@ def latency_ms(samples_ms: list[float]) -> dict[str, float | None]:
     return {"median": round(float(median), 2), "p99": round(float(p99), 2)}
 
 
+def check_report(path: Path | None, *, out: Path | None = None) -> None:
+    """Refuse a place for a report before hours are spent on what it tells.
+
+    Args:
+        path: the report; None for none.
+        out: the result it tells of.
+
+    Raises:
+        OutputError: a report cannot be written there, or would replace the result.
+    """
+    if path is None or is_special(path):
+        return
+    if out is not None and final_place(out).is_relative_to(final_place(path)):
+        raise OutputError(f"--json {path} would replace --out {out}; give them different names")
+    check_output(path, overwrite=True)
+
+
 def write_report(path: str | Path, report: Mapping[str, Any]) -> None:
     """Write a report as JSON, replacing an older one.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    with atomic_output(path, overwrite=True) as draft:
-        try:
-            text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-            draft.write_text(text + "\n", encoding="utf-8")
-        except OSError as err:
-            raise write_error(path, err) from err
+    text = json_text(report)
+    try:
+        if is_special(path):
+            Path(path).write_text(text, encoding="utf-8")
+            return
+        with atomic_output(path, overwrite=True) as draft:
+            draft.write_text(text, encoding="utf-8")
+    except OSError as err:
+        raise write_error(path, err) from err
+
+
+def json_text(report: Mapping[str, Any]) -> str:
+    """The text of a report's file."""
+    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def holds_report(folder: Path) -> bool:
+    """Whether a folder holds a ``report.json`` of this package, and so is a result."""
+    try:
+        return "sdcpc_ros" in json.loads((folder / "report.json").read_bytes())["versions"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -30,9 +30,7 @@ class BagWriter:
         self._path = Path(path)
         self._overwrite = overwrite
         self._copies: dict[tuple[str, str, str], Connection] = {}
-        check_output(path, overwrite=overwrite)
-        if self._path.is_dir() and not (self._path / "metadata.yaml").exists():
-            raise OutputError(f"{path} is a folder and not a bag; it is not overwritten")
+        check_output(path, overwrite=overwrite, is_ours=self._is_ours)
 
     def __enter__(self) -> "BagWriter":
         """Create the bag.
@@ -56,9 +54,8 @@ class BagWriter:
     def _writing(self) -> Iterator[None]:
         from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-        is_file = self._path.suffix == ".mcap"
-        with atomic_output(self._path, overwrite=self._overwrite) as draft:
-            folder = draft.with_suffix("") if is_file else draft
+        with atomic_output(self._path, overwrite=self._overwrite, is_ours=self._is_ours) as draft:
+            folder = draft.with_suffix("") if self._is_file else draft
             # Version 8 is the newest that every supported distribution reads.
             self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -71,8 +68,15 @@ class BagWriter:
             except BaseException:
                 self._writer.abort()
                 raise
-            if is_file:
+            if self._is_file:
                 (folder / draft.name).rename(draft)
+
+    @property
+    def _is_file(self) -> bool:
+        return self._path.suffix == ".mcap"
+
+    def _is_ours(self, folder: Path) -> bool:
+        return not self._is_file and (folder / "metadata.yaml").exists()
 
     @contextmanager
     def _system_errors(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 import argparse
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from sdcpc_core.arguments import size_hw
 from sdcpc_core.errors import OutputError
-from sdcpc_core.report import commit, latency_ms, run_facts, write_report
+from sdcpc_core.report import check_report, commit, holds_report, latency_ms, run_facts, write_report
 
 
 def test_a_report_says_what_made_it(tmp_path):
@@ -30,6 +31,31 @@ def test_a_report_replaces_the_one_before_or_leaves_it(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(OutputError, match="cannot write"):
         write_report(path / "below.json", {})
+
+
+def test_a_report_replaces_no_folder_and_no_device(tmp_path):
+    with pytest.raises(OutputError, match="folder"):
+        write_report(tmp_path, {})
+    check_report(Path(os.devnull))
+    write_report(os.devnull, {})
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.parametrize(("name", "out"), [("a.mp4", "a.mp4"), ("new/../a.mp4", "a.mp4"), ("a", "a/b")])
+def test_a_report_does_not_replace_its_result(tmp_path, name, out):
+    with pytest.raises(OutputError, match="different names"):
+        check_report(tmp_path / name, out=tmp_path / out)
+    check_report(tmp_path / "out" / "report.json", out=tmp_path / "out")
+    check_report(None, out=tmp_path / out)
+
+
+def test_a_result_is_known_by_its_report(tmp_path):
+    assert not holds_report(tmp_path)
+    for report in ("{", "[]", '{"versions": {"coverage": "7"}}'):
+        (tmp_path / "report.json").write_text(report)
+        assert not holds_report(tmp_path)
+    write_report(tmp_path / "report.json", run_facts({}))
+    assert holds_report(tmp_path)
 
 
 def test_the_commit_is_that_of_this_package():

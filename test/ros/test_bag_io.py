@@ -261,7 +261,7 @@ def test_an_existing_bag_is_kept_unless_told(tmp_path, name):
 def test_a_folder_that_is_no_bag_is_never_replaced(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").touch()
-    with pytest.raises(OutputError, match="not a bag; it is not overwritten"):
+    with pytest.raises(OutputError, match="no earlier result; it is not overwritten"):
         write_one(tmp_path / "home", 1, overwrite=True)
 
 
