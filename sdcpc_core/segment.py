@@ -14,24 +14,25 @@ def segment(argv: list[str]) -> None:
     if not 0 <= arguments.alpha <= 1:
         raise ConfigError(f"--alpha {arguments.alpha}; it must lie between 0 and 1")
 
-    from rich.console import Console
-    from rich.progress import track
-
     from sdcpc_core.output import check_output
-    from sdcpc_core.report import latency_ms, run_facts, write_report
+    from sdcpc_core.progress import progress
+    from sdcpc_core.report import check_report, latency_ms, run_facts, write_report
     from sdcpc_core.streaming import Segmenter
     from sdcpc_core.video import VideoWriter, check_video_name, read_video
     from sdcpc_core.visualization import overlay
 
     check_video_name(arguments.out)
     check_output(arguments.out, overwrite=arguments.overwrite)
+    check_report(arguments.json, out=arguments.out)
     footage = read_video(arguments.footage, rate_hz=arguments.rate)
     segmenter = Segmenter.from_checkpoint(arguments.checkpoint, device=arguments.device, precision=arguments.precision)
     stream = segmenter.stream()
     step_ms = []
     started_s = time.monotonic()
-    with VideoWriter(arguments.out, footage.rate_hz, overwrite=arguments.overwrite) as writer:
-        frames = track(footage, "labelling", total=footage.frame_count, console=Console(stderr=True))
+    with (
+        VideoWriter(arguments.out, footage.rate_hz, overwrite=arguments.overwrite) as writer,
+        progress(footage, "labelling", footage.frame_count) as frames,
+    ):
         for frame, stamp_ns in frames:
             result = stream.step(frame, stamp_ns)
             step_ms.append(result.timings.total_ms)

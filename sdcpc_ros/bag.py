@@ -25,9 +25,10 @@ def bag(argv: list[str]) -> None:
     """Label every frame of a bag in order and write a bag with the labels added."""
     arguments = _parse(argv)
 
-    from sdcpc_core.report import run_facts, write_report
+    from sdcpc_core.report import check_report, run_facts, write_report
     from sdcpc_core.streaming import Segmenter
 
+    check_report(arguments.json, out=arguments.out)
     writer = BagWriter(arguments.out, overwrite=arguments.overwrite)
     with BagReader(arguments.bag) as reader:
         topic = reader.image_topic(arguments.topic)
@@ -103,9 +104,7 @@ def label_bag(
         InputError: not one of the frames is usable, or the bag is broken.
         OutputError: the bag cannot be written, or has a topic of such a name.
     """
-    from rich.console import Console
-    from rich.progress import track
-
+    from sdcpc_core.progress import progress
     from sdcpc_ros.conversions import stamp_to_ns
 
     writer.copy_topics(reader)
@@ -113,24 +112,24 @@ def label_bag(
     stream = segmenter.stream()
     run = BagRun()
     started_s = time.monotonic()
-    images = track(writer.copy_messages(reader, topic), "labelling", reader.count(topic), console=Console(stderr=True))
-    for connection, bag_ns, raw in images:
-        try:
-            header, frame = decode_frame(raw, connection.msgtype)
-            result = stream.step(
-                frame,
-                stamp_to_ns(header.stamp),
-                frame_id=header.frame_id,
-                receive_ns=bag_ns,
-                with_confidence="confidence" in pictures,
-            )
-        except InputError as err:
-            run.bad_frames[str(err)] += 1
-            continue
-        run.frames += 1
-        run.step_ms.append(result.timings.total_ms)
-        for name, output in outputs.items():
-            writer.write(output, bag_ns, image_message(header, _picture(name, frame, result, segmenter)))
+    with progress(writer.copy_messages(reader, topic), "labelling", reader.count(topic)) as images:
+        for connection, bag_ns, raw in images:
+            try:
+                header, frame = decode_frame(raw, connection.msgtype)
+                result = stream.step(
+                    frame,
+                    stamp_to_ns(header.stamp),
+                    frame_id=header.frame_id,
+                    receive_ns=bag_ns,
+                    with_confidence="confidence" in pictures,
+                )
+            except InputError as err:
+                run.bad_frames[str(err)] += 1
+                continue
+            run.frames += 1
+            run.step_ms.append(result.timings.total_ms)
+            for name, output in outputs.items():
+                writer.write(output, bag_ns, image_message(header, _picture(name, frame, result, segmenter)))
     run.seconds = time.monotonic() - started_s
     if not run.frames:
         raise InputError(f"no frame on {topic} is usable: {'; '.join(run.bad_frames)}")

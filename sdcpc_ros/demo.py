@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,9 +77,7 @@ def _source(arguments: argparse.Namespace, workspace: Path) -> tuple[Path, str]:
 
 def _record(source: Path, topic: str, recording: Path, node: "NodeProcess", namespace: str) -> "ReplayRun":
     """Play the source to the node; record both."""
-    from rich.console import Console
-    from rich.progress import track
-
+    from sdcpc_core.progress import progress
     from sdcpc_ros.bag_io import IMAGE, BagReader, decode_frame, image_message, standard_types
     from sdcpc_ros.bag_writer import BagWriter
     from sdcpc_ros.node_process import NodeError
@@ -95,9 +93,8 @@ def _record(source: Path, topic: str, recording: Path, node: "NodeProcess", name
         writer.copy_topics(reader, without=topics.values())
         connections = {name: writer.add_topic(output, IMAGE) for name, output in topics.items()}
 
-        def images() -> Iterator[tuple[int, bytes]]:
-            messages, console = writer.copy_messages(reader, topic), Console(stderr=True)
-            for connection, bag_ns, raw in track(messages, "playing it live    ", reader.count(topic), console=console):
+        def images(messages: Iterable[tuple[Any, int, bytes]]) -> Iterator[tuple[int, bytes]]:
+            for connection, bag_ns, raw in messages:
                 if connection.msgtype != IMAGE:
                     try:
                         raw = standard_types().serialize_cdr(
@@ -109,12 +106,14 @@ def _record(source: Path, topic: str, recording: Path, node: "NodeProcess", name
 
         try:
             replay.wait_until_active(START_TIMEOUT_S, node.check)
-            run = replay.play(
-                images(),
-                lambda name, bag_ns, raw: writer.write(connections[name], bag_ns, raw),
-                linger_s=LINGER_S,
-                check=node.check,
-            )
+            messages = writer.copy_messages(reader, topic)
+            with progress(messages, "playing it live    ", reader.count(topic)) as shown:
+                run = replay.play(
+                    images(shown),
+                    lambda name, bag_ns, raw: writer.write(connections[name], bag_ns, raw),
+                    linger_s=LINGER_S,
+                    check=node.check,
+                )
             if not run.answered:
                 raise NodeError(f"the node answered none of {run.sent} frames")
         except NodeError as err:

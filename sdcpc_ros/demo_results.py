@@ -6,12 +6,12 @@ from typing import Any
 import cv2
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import track
 from rich.table import Table
 
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.metrics import ConfusionMatrix
-from sdcpc_core.output import atomic_output
+from sdcpc_core.output import atomic_output, write_error
+from sdcpc_core.progress import progress
 from sdcpc_core.report import latency_ms
 from sdcpc_core.video import VideoWriter
 from sdcpc_core.visualization import SheetRow, contact_sheet, overlay
@@ -55,9 +55,12 @@ def make_pictures(recording: Path, topic: str, labels: LabelSet, run: ReplayRun,
     rows = []
     has_truth = False
     before_first_answer = 0
-    with VideoWriter(out / "overlay.mp4", run.rate_hz, overwrite=True) as video:
-        shown = moments(recording, labels, topic, "/segmentation/label", TRUTH_TOPIC)
-        for index, moment in enumerate(track(shown, "making the pictures", run.sent, console=Console(stderr=True))):
+    recorded = moments(recording, labels, topic, "/segmentation/label", TRUTH_TOPIC)
+    with (
+        VideoWriter(out / "overlay.mp4", run.rate_hz, overwrite=True) as video,
+        progress(recorded, "making the pictures", run.sent) as shown,
+    ):
+        for index, moment in enumerate(shown):
             video.write(overlay(moment.frame, moment.label_map, labels))
             before_first_answer += moment.answer_age_ns is None
             if moment.truth is not None:
@@ -66,8 +69,12 @@ def make_pictures(recording: Path, topic: str, labels: LabelSet, run: ReplayRun,
             if index in on_sheet:
                 caption = f"{(moment.bag_ns - run.first_bag_ns) / 1e9:.1f} s, {_age_in_words(moment.answer_age_ns)}"
                 rows.append(SheetRow(caption, moment.frame, moment.label_map, moment.truth))
-    with atomic_output(out / "contact_sheet.png", overwrite=True) as draft:
-        cv2.imwrite(str(draft), cv2.cvtColor(contact_sheet(rows, labels), cv2.COLOR_RGB2BGR))
+    _, png = cv2.imencode(".png", cv2.cvtColor(contact_sheet(rows, labels), cv2.COLOR_RGB2BGR))
+    try:
+        with atomic_output(out / "contact_sheet.png", overwrite=True) as draft:
+            draft.write_bytes(png)
+    except OSError as err:
+        raise write_error(out / "contact_sheet.png", err) from err
     return {
         "frames_sent": run.sent,
         "frames_answered": run.answered,

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
 from sdcpc_core.data.synthetic import SyntheticDrive
+from sdcpc_core.progress import progress
 from sdcpc_core.video import START_NS, read_video
 from sdcpc_ros.bag_io import IMAGE, image_message, standard_types
 from sdcpc_ros.bag_writer import BagWriter
@@ -28,9 +26,9 @@ def record_drive(path: Path, *, seconds: float, rate_hz: float, size_hw: tuple[i
     """
     drive = SyntheticDrive(DEMO_SEED, size_hw, rate_hz)
     count = max(1, round(seconds * rate_hz))
-    with BagWriter(path) as writer:
+    with BagWriter(path) as writer, progress(range(count), "drawing the drive  ") as indices:
         camera, truth = writer.add_topic(CAMERA_TOPIC, IMAGE), writer.add_topic(TRUTH_TOPIC, IMAGE)
-        for index in track(range(count), "drawing the drive  ", console=Console(stderr=True)):
+        for index in indices:
             frame = drive.frame(index)
             stamp_ns = START_NS + frame.stamp_ns
             writer.write(camera, stamp_ns, image_message(_header(stamp_ns), frame.image))
@@ -45,9 +43,8 @@ def record_video(path: Path, video: Path) -> None:
         OutputError: the bag cannot be written.
     """
     footage = read_video(video)
-    with BagWriter(path) as writer:
+    with BagWriter(path) as writer, progress(footage, "reading the video  ", footage.frame_count) as frames:
         camera = writer.add_topic(CAMERA_TOPIC, IMAGE)
-        frames = track(footage, "reading the video  ", footage.frame_count, console=Console(stderr=True))
         for frame, stamp_ns in frames:
             writer.write(camera, stamp_ns, image_message(_header(stamp_ns), frame))
 

@@ -96,6 +96,13 @@ def test_mistakes_are_said_before_work_begins(video, checkpoint, tmp_path):
         segment([str(video), "--out", str(tmp_path / "overlay.gif")])
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         segment([str(video), "--out", str(out), "--checkpoint", str(tmp_path / "absent")])
+    with pytest.raises(OutputError, match="different names"):
+        segment([str(video), *run, "--json", str(out)])
+    with pytest.raises(OutputError, match="is a folder"):
+        segment([str(video), *run, "--json", str(tmp_path)])
+    with pytest.raises(OutputError, match="cannot write"):
+        segment([str(video), *run, "--json", str(video / "report.json")])
+    assert not out.exists()
     out.write_text("mine")
     with pytest.raises(OutputError, match="pass --overwrite"):
         segment([str(video), *run])

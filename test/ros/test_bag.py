@@ -157,6 +157,8 @@ def test_mistakes_are_said(tmp_path, small_checkpoint):
     run(source, out, small_checkpoint)
     with pytest.raises(OutputError, match="exists; choose another name or pass --overwrite"):
         run(source, out, small_checkpoint)
+    with pytest.raises(OutputError, match="different names"):
+        run(source, tmp_path / "twice", small_checkpoint, "--json", str(tmp_path / "twice"))
     with pytest.raises(OutputError, match="has a topic /segmentation/label already; choose another --prefix"):
         run(out, tmp_path / "twice", small_checkpoint, "--topic", CAMERA)
     (tmp_path / "file").touch()
