@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdcpc_core.arguments import size_hw
 from sdcpc_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,8 +103,12 @@ def ratios_of(samples: Mapping[str, Samples]) -> dict[str, float]:
 
 def _setting(arguments: argparse.Namespace) -> "tuple[Setting, list[str]]":
     from sdcpc_core.contenders import CLIP, SEGFORMER_COMPILED, SEGFORMER_EAGER, SEGFORMER_SDPA, STREAM, Setting
+    from sdcpc_core.models.video_model import check_size
+    from sdcpc_core.streaming import find_device
 
-    setting = Setting(arguments.model, arguments.size, arguments.num_classes, arguments.device, arguments.precision)
+    check_size(arguments.size)
+    device = str(find_device(arguments.device))
+    setting = Setting(arguments.model, arguments.size, arguments.num_classes, device, arguments.precision)
     names = [STREAM, CLIP]
     if setting.mit_size is None:
         print(f"SegFormer has no such backbone as {setting.model}'s: the stream is timed beside its clip alone")
@@ -134,7 +139,7 @@ def _peak_memory_mb(name: str, setting: "Setting", threads: int | None) -> float
     for _ in range(MEMORY_STEPS):
         step(next(frames))
     if setting.device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated(setting.device) / 2**20
     # Not getrusage: its high-water mark survives exec, so that a child starts with its parent's.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
@@ -185,9 +190,9 @@ def _device_name(setting: "Setting") -> str:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sdcpc benchmark", description=benchmark.__doc__)
     parser.add_argument("--model", default="sdcpc_mit_b0", help="default: %(default)s")
-    parser.add_argument("--size", type=_size, default=(480, 853), metavar="HxW", help="frame size (default: 480x853)")
+    parser.add_argument("--size", type=size_hw, default=(480, 853), metavar="HxW", help="frame size (default: 480x853)")
     parser.add_argument("--num-classes", type=int, default=19, metavar="K", help="default: %(default)s")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--precision", default="fp32", help="fp32, bf16 or fp16 (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=30, help="timed steps of each contender (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="processor threads (default: PyTorch's own choice)")
@@ -199,13 +204,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     if arguments.rounds < 1 or (arguments.threads is not None and arguments.threads < 1) or arguments.num_classes < 1:
         raise ConfigError("--rounds, --threads and --num-classes must be at least 1")
     return arguments
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, cross, width = text.partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 480x853")
-    return int(height), int(width)
 
 
 if __name__ == "__main__":

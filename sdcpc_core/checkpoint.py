@@ -2,22 +2,24 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from sdcpc_core.errors import CheckpointError, ConfigError, OutputError
+from sdcpc_core.errors import CheckpointError, ConfigError
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import VideoModel, build_model
-from sdcpc_core.output import atomic_output
+from sdcpc_core.models.video_model import MIN_SIDE
+from sdcpc_core.output import atomic_output, write_error
 
 FORMAT_VERSION = 1
 HEADER_KEY = "sdcpc"
+FLOAT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHIPPED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "camvid_resnet18.safetensors"
 
 
@@ -27,7 +29,7 @@ class CheckpointHeader:
 
     Attributes:
         model_name: name for ``build_model``, e.g. ``"sdcpc_mit_b0"``.
-        model_options: keyword arguments for ``build_model``, the reference ages among them.
+        model_options: keyword arguments for ``build_model``; in a file always complete, with the reference ages.
         labels: what the class ids mean.
         working_size_hw: height and width in pixels the model was trained to work at.
         provenance: how the weights came to be: data, settings, commit, seed, versions, figures; JSON values.
@@ -76,12 +78,14 @@ class CheckpointHeader:
                     f"checkpoint format {version}; this version of sdcpc reads format {FORMAT_VERSION}: update sdcpc"
                 )
             height, width = (int(side) for side in data["working_size_hw"])
+            if min(height, width) < MIN_SIDE:
+                raise ValueError(f"working_size_hw is {height}x{width}")
             return cls(
                 model_name=data["model"]["name"],
                 model_options=data["model"]["options"],
                 labels=LabelSet.from_dict(data["labels"]),
                 working_size_hw=(height, width),
-                provenance=data["provenance"],
+                provenance=dict(data["provenance"]),
             )
         except (ValueError, KeyError, TypeError) as err:
             raise CheckpointError(f"the header of the checkpoint is broken ({err!r})") from err
@@ -99,17 +103,21 @@ def save_checkpoint(
         dtype: type to store floating-point weights in, e.g. ``torch.float16``; as they are by default.
 
     Raises:
-        CheckpointError: the model is not the one the header describes.
+        CheckpointError: the model is not the one the header describes, or a weight is not finite in ``dtype``.
         OutputError: the file cannot be written.
     """
     tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
-    with torch.device("meta"):
-        _check_tensors(tensors, header.build().state_dict(), path)
+    described = _skeleton(header)
+    _check_tensors(tensors, described.state_dict(), path)
+    if model.options != described.options:
+        raise CheckpointError(f"{path}: the model has options {model.options}, its header {described.options}")
+    complete = replace(header, model_options=model.options)
     with atomic_output(path, overwrite=True) as draft:
         try:
-            save_file(tensors, draft, metadata={HEADER_KEY: header.to_json()})
-        except (OSError, SafetensorError) as err:
-            raise OutputError(f"cannot write checkpoint {path}: {err}") from err
+            # Not save_file, whose files only their owner may read.
+            draft.write_bytes(save(tensors, metadata={HEADER_KEY: complete.to_json()}))
+        except OSError as err:
+            raise write_error(path, err) from err
 
 
 def load_checkpoint(path: str | Path) -> tuple[VideoModel, CheckpointHeader]:
@@ -121,13 +129,14 @@ def load_checkpoint(path: str | Path) -> tuple[VideoModel, CheckpointHeader]:
         CheckpointError: the file is missing, is not a checkpoint, or its tensors are not those of its model.
     """
     header = read_header(path)
+    try:
+        wanted = _skeleton(header).state_dict()
+    except ConfigError as err:
+        raise CheckpointError(f"{path}: {err}") from err
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    try:
-        model = header.build()
-    except (ConfigError, TypeError) as err:
-        raise CheckpointError(f"{path}: {err}") from err
-    _check_tensors(tensors, model.state_dict(), path)
+    _check_tensors(tensors, wanted, path)
+    model = header.build()
     model.load_state_dict(tensors)
     return model.eval().to(memory_format=torch.channels_last), header
 
@@ -138,12 +147,11 @@ def read_header(path: str | Path) -> CheckpointHeader:
     Raises:
         CheckpointError: the file is missing or is not a checkpoint.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+    except FileNotFoundError as err:
+        raise CheckpointError(f"no checkpoint at {path}") from err
     except (SafetensorError, OSError) as err:
         raise CheckpointError(f"{path} is not a safetensors file, or is cut off: {err}") from err
     if HEADER_KEY not in metadata:
@@ -165,6 +173,11 @@ def default_checkpoint() -> Path:
     return SHIPPED_CHECKPOINT
 
 
+def _skeleton(header: CheckpointHeader) -> VideoModel:
+    with torch.device("meta"):
+        return header.build()
+
+
 def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
@@ -176,15 +189,25 @@ def _check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], pa
         problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
     if unexpected := sorted(found.keys() - wanted.keys()):
         problems.append(f"{len(unexpected)} tensors are unexpected ({_some(unexpected)})")
+    shared = sorted(wanted.keys() & found.keys())
     misshapen = [
         f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & found.keys())
+        for name in shared
         if found[name].shape != wanted[name].shape
     ]
     if misshapen:
         problems.append(f"{len(misshapen)} tensors have another shape ({_some(misshapen)})")
+    mistyped = [f"{name} is {found[name].dtype}" for name in shared if not _fits(found[name].dtype, wanted[name].dtype)]
+    if mistyped:
+        problems.append(f"{len(mistyped)} tensors have another type ({_some(mistyped)})")
+    elif infinite := [name for name in shared if not found[name].isfinite().all()]:
+        problems.append(f"{len(infinite)} tensors hold values that are not finite ({_some(infinite)})")
     if problems:
         raise CheckpointError(f"{path} does not fit its model: {'; '.join(problems)}")
+
+
+def _fits(found: torch.dtype, wanted: torch.dtype) -> bool:
+    return found in FLOAT_TYPES if wanted.is_floating_point else found == wanted
 
 
 def _some(items: list[str]) -> str:

@@ -77,7 +77,7 @@ def _clip(segmenter: Segmenter, setting: Setting) -> Step:
 
     @torch.inference_mode()
     def step(frame: np.ndarray) -> np.ndarray:
-        # The same picture thrice costs what three pictures cost.
+        # The same picture three times costs what three pictures cost.
         clip = _upload(frame, device).expand(1 + len(model.reference_ages_s), -1, -1, -1)[None]
         with _autocast(setting, device):
             logits = model(clip)

@@ -32,6 +32,7 @@ class PhaseClock:
     """Marks the ends of the four phases of a step; starts when it is made."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._on_cuda = device.type == "cuda"
         self._marks = [self._now()]
 
@@ -51,5 +52,5 @@ class PhaseClock:
         if not self._on_cuda:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return event

@@ -35,7 +35,7 @@ class NearestAgeCache:
     """References by age: for each wanted age, the cached frame nearest to it.
 
     A 10 Hz and a 60 Hz camera both see the motion the model was trained with, and a computer that manages
-    2 Hz still gets the frames it has. Frames closer together than a quarter of the smallest age are not
+    2 Hz still gets the frames it has. Frames closer together than a fraction of the smallest age are not
     kept, so the number of states is bounded whatever the rate.
 
     Args:
@@ -45,14 +45,16 @@ class NearestAgeCache:
         ConfigError: an age is not positive.
     """
 
-    FRAMES_PER_AGE = 4
+    FRAMES_PER_AGE = 4.5
+    """Kept frames in the smallest age, at most. With ages from 0.2 s on, no usual camera rate lies on the limit,
+    where jitter would decide which frames are kept."""
 
     def __init__(self, ages_s: Sequence[float]) -> None:
         if not all(age > 0 and math.isfinite(age) for age in ages_s):
             raise ConfigError(f"reference ages are {list(ages_s)}; they must be positive numbers of seconds")
         self._ages_ns = [round(age * NS_PER_S) for age in ages_s]
         self._oldest_age_ns = max(self._ages_ns, default=0)
-        self._spacing_ns = min(self._ages_ns, default=0) // self.FRAMES_PER_AGE
+        self._spacing_ns = min(self._ages_ns, default=0) / self.FRAMES_PER_AGE
         self._frames: deque[CachedFrame] = deque()
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """The state of one camera's stream: its clock, its resets and the frames it remembers."""
 
 import logging
+import operator
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -43,9 +44,20 @@ class StreamCounts:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A frame as its stream dated it, before the network has seen it."""
+    """A frame as its stream dated it, before the network has seen it.
+
+    Attributes:
+        stamp_ns: its time in the stream, which never stands still.
+        given_ns: the latest usable stamp that came with a frame; None before the first.
+        receive_ns: when it was received.
+        size_hw: height and width in pixels.
+        frame_id: coordinate frame of the camera.
+        stamp_usable: whether its own stamp was used.
+        reset: why the stream has to start anew with it, or None.
+    """
 
     stamp_ns: int
+    given_ns: int | None
     receive_ns: int
     size_hw: tuple[int, int]
     frame_id: str
@@ -98,22 +110,28 @@ class StreamState:
         """Check and date a frame without changing the stream.
 
         Raises:
-            InputError: not an (H, W, 3) uint8 image of at least 32x32 pixels.
+            InputError: not an (H, W, 3) uint8 image of at least 32x32 pixels, or a time that is no integer.
         """
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
             raise InputError(f"a frame is a (H, W, 3) uint8 RGB array; this one is {found}")
         size_hw = frame.shape[:2]
         check_size(size_hw)
-        receive_ns = time.monotonic_ns() if receive_ns is None else receive_ns
+        given_ns = _as_ns("stamp_ns", stamp_ns or 0)
+        receive_ns = time.monotonic_ns() if receive_ns is None else _as_ns("receive_ns", receive_ns)
         last = self._last
-        usable = bool(stamp_ns) and stamp_ns > 0 and (last is None or stamp_ns != last.stamp_ns)
-        if not usable:
+        usable = given_ns > 0 and (last is None or given_ns != last.given_ns)
+        if usable:
+            stamp_ns = given_ns
+        else:
             # Continues the stream's own time line, which need not share the receiver's clock.
-            elapsed_ns = max(1, receive_ns - last.receive_ns) if last else 0
-            stamp_ns = last.stamp_ns + elapsed_ns if last else receive_ns
-        reset = self._reset_reason(stamp_ns, size_hw, frame_id)
-        return Arrival(stamp_ns, receive_ns, size_hw, frame_id, usable, reset)
+            stamp_ns = last.stamp_ns + max(1, receive_ns - last.receive_ns) if last else receive_ns
+            given_ns = last.given_ns if last else None
+        reset = self._reset_reason(stamp_ns, given_ns, size_hw, frame_id)
+        if last is not None and reset is None:
+            # Frames dated by their receive time may have run ahead of a good stamp.
+            stamp_ns = max(stamp_ns, last.stamp_ns + 1)
+        return Arrival(stamp_ns, given_ns, receive_ns, size_hw, frame_id, usable, reset)
 
     def accept(self, arrival: Arrival) -> list[CachedFrame]:
         """Take the frame in: reset where it asks for it, and give its references; empty when there are none."""
@@ -130,7 +148,9 @@ class StreamState:
         self._last = arrival
         self.counts.frames += 1
 
-    def _reset_reason(self, stamp_ns: int, size_hw: tuple[int, int], frame_id: str) -> ResetReason | None:
+    def _reset_reason(
+        self, stamp_ns: int, given_ns: int | None, size_hw: tuple[int, int], frame_id: str
+    ) -> ResetReason | None:
         last = self._last
         if last is None:
             return None
@@ -138,7 +158,7 @@ class StreamState:
             return ResetReason.SIZE
         if frame_id != last.frame_id:
             return ResetReason.FRAME_ID
-        if stamp_ns < last.stamp_ns:
+        if stamp_ns < last.stamp_ns if last.given_ns is None else given_ns < last.given_ns:
             return ResetReason.JUMP_BACK
         if stamp_ns - last.stamp_ns > self._max_gap_ns:
             return ResetReason.GAP
@@ -148,3 +168,10 @@ class StreamState:
         if key not in self._said:
             self._said.add(key)
             logger.warning(message + " (said once, counted from now on)", *args)
+
+
+def _as_ns(name: str, value: int) -> int:
+    try:
+        return int(operator.index(value))  # of NumPy's integers some would wrap around when subtracted
+    except TypeError as err:
+        raise InputError(f"{name} is {value!r}; it must be a whole number of nanoseconds") from err

@@ -96,7 +96,7 @@ class Segmenter:
             raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
         if working_size_hw is not None and min(working_size_hw) < MIN_SIDE:
             raise ConfigError(f"working_size_hw is {working_size_hw}; height and width must be at least {MIN_SIDE}")
-        self.device = _find_device(device)
+        self.device = find_device(device)
         self.labels = labels
         self.working_size_hw = working_size_hw
         self.precision = precision
@@ -277,13 +277,18 @@ class Stream:
         self.state.reset()
 
 
-def _find_device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of a name: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises:
+        ConfigError: another name, or a device that is not there.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as err:
-        raise ConfigError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:N") from err
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {name!r}, but PyTorch finds no CUDA device; use cpu or auto")
-    return device
+        return torch.device("cuda" if count else "cpu")
+    kind, _, index = name.partition(":")
+    if name != "cpu" and (kind != "cuda" or not (index or "0").isdecimal()):
+        raise ConfigError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(index or 0) >= count:
+        raise ConfigError(f"device is {name!r}, but PyTorch finds {count or 'no'} CUDA devices; use cpu or auto")
+    return torch.device(name)

@@ -22,5 +22,9 @@ def mlp(channels: int) -> nn.Sequential:
 
 
 def positive(features: Tensor) -> Tensor:
-    """The feature map of linear attention, ``elu(x) + 1``, which keeps sums of products away from zero."""
-    return F.elu(features) + 1
+    """The feature map of linear attention, ``elu(x) + 1`` in float32, whose products are never negative."""
+    return F.elu(features.float()) + 1
+
+
+SMALLEST_SUM = 1e-6
+"""What a sum of such products is divided by at least: it vanishes where all features are far below zero."""

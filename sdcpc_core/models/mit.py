@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Names of modules and parameters are NVlabs', so that a reader of their files finds his way.
+# Names of modules and parameters are NVlabs', so that a reader of their files finds their way.
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from sdcpc_core.errors import ConfigError
-
 
 class MultivariateHead(nn.Module):
     """D_fine -> class logits by joint decision of M variates.
@@ -14,17 +12,12 @@ class MultivariateHead(nn.Module):
         num_classes: K.
         num_variates: M.
 
-    Raises:
-        ConfigError: the channels cannot be divided among the variates.
-
     Source: SD-CPC (arXiv 2412.08034), section 3, "Multivariate Class Prototypes". The paper does not say how
     the decision is joint: here a learned 1x1 convolution from M K to K.
     """
 
     def __init__(self, channels: int, num_classes: int, num_variates: int) -> None:
         super().__init__()
-        if num_variates < 1 or channels % num_variates:
-            raise ConfigError(f"{channels} channels cannot be divided among {num_variates} variates; use 1, 2 or 4")
         self.num_variates = num_variates
         self.norm = nn.LayerNorm(channels)
         self.project = nn.Linear(channels, channels)

@@ -52,10 +52,13 @@ class SDCPC(VideoModel):
         reference_ages_s: Sequence[float] = (0.2, 0.4),
     ) -> None:
         super().__init__()
-        if len(reference_ages_s) != 2 or not 0 < reference_ages_s[0] <= reference_ages_s[1]:
-            raise ConfigError(f"reference_ages_s is {list(reference_ages_s)}; it needs two ages > 0, the nearer first")
-        if num_points < 1 or round(num_points**0.5) ** 2 != num_points:
-            raise ConfigError(f"num_points is {num_points}; it must be a square number such as 4, 9 or 16")
+        _check_options(channels, num_points, num_variates, reference_ages_s)
+        self.options = {
+            "channels": channels,
+            "num_points": num_points,
+            "num_variates": num_variates,
+            "reference_ages_s": list(reference_ages_s),
+        }
         self.num_classes = num_classes
         self.reference_ages_s = tuple(reference_ages_s)
         self.normalization = ImageNormalization()
@@ -74,3 +77,21 @@ class SDCPC(VideoModel):
         """D_fine, (B, h, w, C): what the head decides on and the prototypes are made of."""
         near, far = references
         return self.dssa(target.static, near.static, far.static)
+
+
+def _check_options(channels: int, num_points: int, num_variates: int, reference_ages_s: Sequence[float]) -> None:
+    for name, value in (("channels", channels), ("num_points", num_points), ("num_variates", num_variates)):
+        if type(value) is not int or value < 1:
+            raise ConfigError(f"{name} is {value!r}; it must be a whole number from 1 up")
+    if channels % SSEA.NUM_HEADS or channels % num_variates:
+        raise ConfigError(
+            f"channels is {channels}; it must be divisible by {SSEA.NUM_HEADS} heads and {num_variates} variates"
+        )
+    if round(num_points**0.5) ** 2 != num_points:
+        raise ConfigError(f"num_points is {num_points}; it must be a square number such as 4, 9 or 16")
+    try:
+        near_s, far_s = map(float, reference_ages_s)
+    except (TypeError, ValueError):
+        near_s = far_s = float("nan")
+    if not 0 < near_s <= far_s < float("inf"):
+        raise ConfigError(f"reference_ages_s is {reference_ages_s!r}; it needs two ages > 0 in s, the nearer first")

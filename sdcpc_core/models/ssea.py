@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcpc_core.models.layers import FeedForward, positive
+from sdcpc_core.models.layers import SMALLEST_SUM, FeedForward, positive
 from sdcpc_core.ops.deform_conv import deformable_aggregation
 
 
@@ -16,16 +16,18 @@ class SSEA(nn.Module):
     Args:
         in_channels: widths of F1…F4.
         channels: C, the width of S.
-        num_heads: heads of the linear attention and groups of the deformable convolution.
 
     Source: SD-CPC (arXiv 2412.08034), Eq. 1.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int, num_heads: int = 8) -> None:
+    NUM_HEADS = 8
+    """Of the linear attention, and groups of the deformable convolution."""
+
+    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
         super().__init__()
         self.fusion = MultiScaleFusion(in_channels, channels)
-        self.dcn = DeformableLayer(channels, groups=num_heads)
-        self.la = LinearAttention(channels, num_heads)
+        self.dcn = DeformableLayer(channels, groups=self.NUM_HEADS)
+        self.la = LinearAttention(channels, self.NUM_HEADS)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Align four maps (B, C_s, H / s, W / s) into S, (B, h, w, C) at stride 8."""
@@ -103,8 +105,12 @@ class LinearAttention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(tokens)).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.float().permute(2, 0, 3, 1, 4)  # (B, heads, N, C / heads) each
-        query, key = positive(query), positive(key)
-        # The mean, not the sum, over N tokens: the quotient is the same and half precision does not overflow.
-        context = key.transpose(-1, -2) @ (value / key.shape[-2])
-        attended = (query @ context) / (query @ key.mean(-2).unsqueeze(-1))
+        with torch.autocast(tokens.device.type, enabled=False):
+            attended = _linear_attention(positive(query), positive(key), value)
         return tokens + attended.transpose(1, 2).reshape(tokens.shape).to(tokens.dtype)
+
+
+def _linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    # Means over the N tokens instead of sums: the quotient is the same, of numbers that do not grow with the image.
+    context = key.transpose(-1, -2) @ (value / key.shape[-2])
+    return (query @ context) / (query @ key.mean(-2).unsqueeze(-1)).clamp_min(SMALLEST_SUM)

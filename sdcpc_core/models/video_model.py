@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,11 @@ class VideoModel(nn.Module, ABC):
         num_classes: number of classes K of the logits.
         reference_ages_s: how much older than the target each reference should be (s), nearest first;
             empty for a per-frame model.
+        options: keyword arguments that build this model again, defaults included; JSON values.
     """
 
     num_classes: int
+    options: dict[str, Any]
     reference_ages_s: tuple[float, ...]
 
     @abstractmethod
@@ -117,5 +119,6 @@ def join_states(states: Sequence[FrameState]) -> FrameState:
 
 
 def unbind_state(state: FrameState) -> list[FrameState]:
-    """Take a batch apart into states of batch size 1."""
-    return [type(state)(*tensors) for tensors in zip(*(tensor.split(1) for tensor in state), strict=True)]
+    """Take a batch apart into states of batch size 1, none of which keeps the memory of the others alive."""
+    parts = ([part.clone() for part in tensor.split(1)] if len(tensor) > 1 else [tensor] for tensor in state)
+    return [type(state)(*tensors) for tensors in zip(*parts, strict=True)]

@@ -28,7 +28,8 @@ def selective_window_attention(query: Tensor, key: Tensor, value: Tensor, points
     indices, bilinear = bilinear_corners(points, (key.shape[1], key.shape[2]))
     num_points = points.shape[-2]
     keys = weighted_rows(key.reshape(-1, channels), indices.view(-1, 4), bilinear.view(-1, 4))
-    products = torch.einsum("nc,npc->np", query.reshape(-1, channels).float(), keys.view(-1, num_points, channels))
+    with torch.autocast(query.device.type, enabled=False):
+        products = torch.einsum("nc,npc->np", query.reshape(-1, channels).float(), keys.view(-1, num_points, channels))
     attention = products / products.sum(-1, keepdim=True).clamp_min(_SMALLEST_SUM)
     weights = attention.unsqueeze(-1) * bilinear.view(-1, num_points, 4)
     sampled = weighted_rows(value.reshape(-1, channels), indices.view(-1, num_points * 4), weights.flatten(1))

@@ -4,7 +4,7 @@ import pytest
 
 from sdcpc_core.benchmark import Samples, benchmark, ratios_of
 from sdcpc_core.contenders import CLIP, SEGFORMER_EAGER, SEGFORMER_SDPA, STREAM
-from sdcpc_core.errors import ConfigError
+from sdcpc_core.errors import ConfigError, InputError
 
 
 def test_ratios_are_of_medians_and_against_the_fastest_peer():
@@ -48,3 +48,8 @@ def test_a_backbone_without_segformer_is_timed_beside_its_clip(tmp_path, capsys)
 def test_settings_that_cannot_work(options):
     with pytest.raises(ConfigError):
         benchmark(["--size", "40x64", *options])
+
+
+def test_a_frame_too_small_for_the_network():
+    with pytest.raises(InputError, match="16x16"):
+        benchmark(["--size", "16x16"])

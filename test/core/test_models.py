@@ -100,6 +100,12 @@ def test_linear_attention_is_its_quadratic_form():
     torch.testing.assert_close(layer(tokens) - tokens, expected.transpose(0, 1).reshape(1, 3, 4, 8))
 
 
+def test_features_far_below_zero_give_no_nan():
+    layer = LinearAttention(8, num_heads=2)
+    torch.nn.init.constant_(layer.qkv.bias, -60.0)
+    assert layer(torch.randn(1, 3, 4, 8)).isfinite().all()
+
+
 def test_head_starts_as_the_mean_of_its_variates_votes():
     head = MultivariateHead(8, 3, num_variates=4)
     aligned = torch.randn(1, 2, 2, 8)
@@ -132,7 +138,12 @@ def test_both_halves_can_be_exported(part):
         ("sdcpc_vgg", {}, "no model 'sdcpc_vgg'; there are sdcpc_mit_b0"),
         ("sdcpc_mit_b0", {"num_pints": 4}, "no option num_pints; it has channels, num_points"),
         ("sdcpc_mit_b0", {"num_points": 5}, "square"),
-        ("sdcpc_mit_b0", {"num_variates": 3}, "128 channels cannot be divided among 3 variates"),
+        ("sdcpc_mit_b0", {"num_points": 4.0}, "whole number"),
+        ("sdcpc_mit_b0", {"channels": "x"}, "channels is 'x'"),
+        ("sdcpc_mit_b0", {"channels": 132}, "divisible by 8 heads"),
+        ("sdcpc_mit_b0", {"num_variates": 3}, "divisible by 8 heads and 3 variates"),
+        ("sdcpc_mit_b0", {"reference_ages_s": (0.2, float("inf"))}, "two ages"),
+        ("sdcpc_mit_b0", {"reference_ages_s": 0.2}, "two ages"),
         ("sdcpc_mit_b0", {"reference_ages_s": (0.4, 0.2)}, "the nearer first"),
     ],
 )

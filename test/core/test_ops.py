@@ -47,6 +47,15 @@ def test_window_attention_over_the_whole_map_is_dense_attention():
     torch.testing.assert_close(result.view(9, 8), dense)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_window_attention_sums_in_float32_under_autocast(dtype):
+    query, key, value = torch.rand(3, 1, 3, 3, 128, generator=torch.Generator().manual_seed(5)) * 50
+    points = regular_grid(3, 3, 4, torch.device("cpu"))[None]
+    exact = selective_window_attention(query, key, value, points)
+    with torch.autocast("cpu", dtype):
+        torch.testing.assert_close(selective_window_attention(query, key, value, points), exact)
+
+
 def test_points_outside_the_reference_have_no_say():
     query, key = torch.ones(2, 1, 2, 2, 4)
     value = torch.full((1, 2, 2, 4), 5.0)
