@@ -57,10 +57,8 @@ def make_folder(path: str | Path) -> Path:
     Raises:
         OutputError: it cannot be made.
     """
-    try:
+    with output_errors(path):
         Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise write_error(path, err) from err
     return Path(path)
 
 
@@ -86,21 +84,26 @@ def atomic_output(
     check_output(path, overwrite=overwrite, is_ours=is_ours)
     place = final_place(path)
     make_folder(place.parent)
-    try:
+    with output_errors(path):
         workspace = tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent)
-    except OSError as err:
-        raise write_error(path, err) from err
     with workspace as folder:
         draft = Path(folder) / place.name
         yield draft
-        try:
+        with output_errors(path):
             # Asked again: another program may have made a folder there in the meantime.
             if overwrite and place.is_dir() and is_ours(place):
                 _replace_folder(place, draft)
             else:
                 draft.replace(place)
-        except OSError as err:
-            raise write_error(path, err) from err
+
+
+@contextmanager
+def output_errors(path: str | Path) -> Iterator[None]:
+    """Raise an ``OutputError`` for ``path`` where the system refuses what the block does."""
+    try:
+        yield
+    except OSError as err:
+        raise write_error(path, err) from err
 
 
 def write_error(path: str | Path, err: OSError) -> OutputError:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sdcpc_core.errors import OutputError
-from sdcpc_core.output import atomic_output, check_output, final_place, is_special, write_error
+from sdcpc_core.output import atomic_output, check_output, final_place, is_special, output_errors
 
 FORMAT_VERSION = 1
 
@@ -84,14 +84,12 @@ def write_report(path: str | Path, report: Mapping[str, Any]) -> None:
         OutputError: the file cannot be written.
     """
     text = json_text(report)
-    try:
+    with output_errors(path):
         if is_special(path):
             Path(path).write_text(text, encoding="utf-8")
             return
         with atomic_output(path, overwrite=True) as draft:
             draft.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise write_error(path, err) from err
 
 
 def json_text(report: Mapping[str, Any]) -> str:

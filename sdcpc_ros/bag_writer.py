@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdcpc_core.errors import OutputError
-from sdcpc_core.output import atomic_output, check_output, write_error
+from sdcpc_core.output import atomic_output, check_output, output_errors
 from sdcpc_ros.bag_io import BagReader, standard_types
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class BagWriter:
             self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             try:
-                with self._system_errors():
+                with output_errors(self._path):
                     self._writer.open()
                 yield
-                with self._system_errors():
+                with output_errors(self._path):
                     self._writer.close()
             except BaseException:
                 self._writer.abort()
@@ -77,13 +77,6 @@ class BagWriter:
 
     def _is_ours(self, folder: Path) -> bool:
         return not self._is_file and (folder / "metadata.yaml").exists()
-
-    @contextmanager
-    def _system_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as err:
-            raise write_error(self._path, err) from err
 
     def copy_topics(self, reader: BagReader, *, without: Collection[str] = ()) -> None:
         """Announce the topics of another bag, those without messages too.
@@ -157,7 +150,7 @@ class BagWriter:
         """
         is_raw = isinstance(message, (bytes, memoryview))
         raw = message if is_raw else standard_types().serialize_cdr(message, connection.msgtype)
-        with self._system_errors():
+        with output_errors(self._path):
             self._writer.write(connection, bag_ns, raw)
 
 

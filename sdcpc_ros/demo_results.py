@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.metrics import ConfusionMatrix
-from sdcpc_core.output import atomic_output, write_error
+from sdcpc_core.output import atomic_output, output_errors
 from sdcpc_core.progress import progress
 from sdcpc_core.report import latency_ms
 from sdcpc_core.video import VideoWriter
@@ -70,11 +70,9 @@ def make_pictures(recording: Path, topic: str, labels: LabelSet, run: ReplayRun,
                 caption = f"{(moment.bag_ns - run.first_bag_ns) / 1e9:.1f} s, {_age_in_words(moment.answer_age_ns)}"
                 rows.append(SheetRow(caption, moment.frame, moment.label_map, moment.truth))
     _, png = cv2.imencode(".png", cv2.cvtColor(contact_sheet(rows, labels), cv2.COLOR_RGB2BGR))
-    try:
-        with atomic_output(out / "contact_sheet.png", overwrite=True) as draft:
-            draft.write_bytes(png)
-    except OSError as err:
-        raise write_error(out / "contact_sheet.png", err) from err
+    sheet = out / "contact_sheet.png"
+    with output_errors(sheet), atomic_output(sheet, overwrite=True) as draft:
+        draft.write_bytes(png)
     return {
         "frames_sent": run.sent,
         "frames_answered": run.answered,
