@@ -21,6 +21,7 @@ START_NS = 1_000_000_000
 """Stamp of the start of every video: zero means "unknown" to streams and in ROS."""
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+MIN_RATE_HZ, MAX_RATE_HZ = 0.01, 1000.0
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 
 
@@ -60,7 +61,7 @@ def read_video(path: str | Path, *, rate_hz: float | None = None) -> Footage:
 
     Raises:
         InputError: nothing there, no frames in it, or not a video.
-        ConfigError: a rate that is not positive, or a rate for a video.
+        ConfigError: a rate that ``check_rate`` refuses, or a rate for a video.
         MissingDependencyError: PyAV is needed and not installed.
     """
     path = Path(path)
@@ -71,9 +72,18 @@ def read_video(path: str | Path, *, rate_hz: float | None = None) -> Footage:
     return _read_file(path)
 
 
+def check_rate(rate_hz: float) -> None:
+    """Refuse rates whose frames have no sensible times.
+
+    Raises:
+        ConfigError: outside ``MIN_RATE_HZ`` to ``MAX_RATE_HZ``.
+    """
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise ConfigError(f"the rate is {rate_hz:g} Hz; it must be {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}")
+
+
 def _read_folder(folder: Path, rate_hz: float) -> Footage:
-    if not rate_hz > 0:
-        raise ConfigError(f"rate {rate_hz} Hz; it must be positive")
+    check_rate(rate_hz)
     paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_natural_order)
     if not paths:
         raise InputError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")

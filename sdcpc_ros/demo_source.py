@@ -5,7 +5,7 @@ from typing import Any
 
 from sdcpc_core.data.synthetic import SyntheticDrive
 from sdcpc_core.progress import progress
-from sdcpc_core.video import START_NS, read_video
+from sdcpc_core.video import START_NS, check_rate, read_video
 from sdcpc_ros.bag_io import IMAGE, image_message, standard_types
 from sdcpc_ros.bag_writer import BagWriter
 from sdcpc_ros.conversions import ns_to_stamp
@@ -24,6 +24,7 @@ def record_drive(path: Path, *, seconds: float, rate_hz: float, size_hw: tuple[i
         ConfigError: a rate or size that cannot be drawn.
         OutputError: the bag cannot be written.
     """
+    check_rate(rate_hz)
     drive = SyntheticDrive(DEMO_SEED, size_hw, rate_hz)
     count = max(1, round(seconds * rate_hz))
     with BagWriter(path) as writer, progress(range(count), "drawing the drive  ") as indices:

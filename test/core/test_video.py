@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sdcpc_core.errors import ConfigError, InputError, OutputError
-from sdcpc_core.video import START_NS, VideoWriter, read_video
+from sdcpc_core.video import MAX_RATE_HZ, MIN_RATE_HZ, START_NS, VideoWriter, read_video
 
 pytest.importorskip("av", reason="video files need PyAV: pip install '.[video]'")
 
@@ -49,6 +49,13 @@ def test_browsers_can_play_it(tmp_path):
     assert data.index(b"moov") < data.index(b"mdat"), "playing begins before all is loaded"
 
 
+@pytest.mark.parametrize("rate_hz", [MIN_RATE_HZ, MAX_RATE_HZ])
+def test_the_slowest_and_the_fastest_video(tmp_path, rate_hz):
+    footage = read_video(write(tmp_path / "drive.mp4", [gradient(i) for i in range(3)], rate_hz))
+    assert (footage.rate_hz, footage.frame_count) == (pytest.approx(rate_hz), 3)
+    assert [stamp_ns - START_NS for _, stamp_ns in footage] == [round(i * 1e9 / rate_hz) for i in range(3)]
+
+
 def test_odd_sides_become_even(tmp_path):
     (frame, _), *_ = read_video(write(tmp_path / "odd.mp4", [gradient(1, (33, 47))]))
     assert frame.shape == (34, 48, 3)
@@ -79,8 +86,9 @@ def test_what_cannot_be_read_is_said(tmp_path):
     (tmp_path / "empty" / "broken.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(InputError, match=r"broken\.png is not a readable image"):
         list(read_video(tmp_path / "empty"))
-    with pytest.raises(ConfigError, match="must be positive"):
-        read_video(tmp_path / "empty", rate_hz=0)
+    for rate_hz in (0, -1, 1e-9, 1e12, float("inf"), float("nan")):
+        with pytest.raises(ConfigError, match=r"must be 0\.01 to 1000"):
+            read_video(tmp_path / "empty", rate_hz=rate_hz)
     with pytest.raises(ConfigError, match="a video has its own rate"):
         read_video(write(tmp_path / "fine.mp4", [gradient(0)]), rate_hz=10)
 
