@@ -2,7 +2,8 @@
 
 import argparse
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,16 +13,17 @@ import numpy as np
 
 from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.metrics import ConfusionMatrix, VideoConsistency, video_consistency
+from sdcpc_core.metrics import ConfusionMatrix, VideoConsistency, mean_consistency, video_consistency
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sdcpc_core.data.camvid import CamVid
+    from sdcpc_core.data.camvid import CamVid, LabelledFrame
     from sdcpc_core.labels import LabelSet
     from sdcpc_core.streaming import Segmenter
 
 WINDOWS = (8, 16)
+RUNS = {"references": "with references", "self": "each frame its own reference"}
 VIDEO_SPACING_S = 0.1
 """Frames further apart than this are no video: t-3 and t-6 would show another place."""
 
@@ -58,15 +60,16 @@ def evaluate(argv: list[str]) -> None:
 
     import torch
     from rich.console import Console
-    from rich.progress import track
 
     from sdcpc_core.data.camvid import CamVid
-    from sdcpc_core.output import check_output
-    from sdcpc_core.report import run_facts, write_report
+    from sdcpc_core.output import atomic_output, check_output, output_errors
+    from sdcpc_core.progress import progress
+    from sdcpc_core.report import check_report, holds_report, json_text, run_facts, write_report
     from sdcpc_core.streaming import Segmenter
 
     if arguments.out:
-        check_output(arguments.out, overwrite=arguments.overwrite)
+        check_output(arguments.out, overwrite=arguments.overwrite, is_ours=holds_report)
+    check_report(arguments.json, out=arguments.out)
     # Trained weights hold subnormal floats, which slow some CPUs down many times over.
     torch.set_flush_denormal(True)
     segmenter = Segmenter.from_checkpoint(arguments.checkpoint, device=arguments.device, precision=arguments.precision)
@@ -74,72 +77,77 @@ def evaluate(argv: list[str]) -> None:
     check_labels(segmenter.labels)
     spacing_s = data.spacing_s()
     is_video = spacing_s <= VIDEO_SPACING_S
-    offsets = arguments.references if is_video else ()
+    if is_video:
+        data.check_frames()
+    references = arguments.references if is_video else ()
+    runs = {"references": references, "self": ()} if references else {"self": ()}
+    main, *_ = runs
+    scores = {}
+    out = nullcontext()
+    if arguments.out:
+        out = atomic_output(arguments.out, overwrite=arguments.overwrite, is_ours=holds_report)
+    with out as folder:
+        for name, offsets in runs.items():
+            with progress(data, RUNS[name]) as frames:
+                labelled = label(segmenter, frames, reference_offsets=offsets)
+                if folder and name == main:
+                    labelled = _written(labelled, data, folder / "labels", arguments.out)
+                scores[name] = score(labelled, segmenter.labels, is_video=is_video)
 
-    def progress(name: str) -> Iterable[int]:
-        return track(range(len(data)), name, console=Console(stderr=True))
-
-    runs = {}
-    if offsets:
-        runs["references"] = run(segmenter, data, progress("with references"), reference_offsets=offsets)
-    runs["self"] = run(segmenter, data, progress("each frame its own reference"), reference_offsets=())
-    scores = {name: score(data, label_maps, segmenter.labels, is_video) for name, label_maps in runs.items()}
-    main = scores.get("references", scores["self"])
-
-    print(f"CamVid {arguments.split}: {len(data)} frames, unlabelled pixels ignored, {segmenter.device}")
-    if not is_video:
-        print(f"The frames lie {spacing_s:.1f} s apart and are no video: each frame is its own reference.")
-    Console().print(_table(scores, segmenter.labels))
-    report = {
-        **run_facts(vars(arguments)),
-        "device": str(segmenter.device),
-        "frames": len(data),
-        "reference_offsets": list(offsets),
-        **main.to_dict(segmenter.labels),
-        "self": scores["self"].to_dict(segmenter.labels),
-    }
+        print(f"CamVid {arguments.split}: {len(data)} frames, unlabelled pixels ignored, {segmenter.device}")
+        if not is_video:
+            print(f"The frames lie {spacing_s:.1f} s apart and are no video: each frame is its own reference.")
+        Console().print(_table(scores, segmenter.labels))
+        report = {
+            **run_facts(vars(arguments)),
+            "device": str(segmenter.device),
+            "frames": len(data),
+            "reference_offsets": list(references),
+            **scores[main].to_dict(segmenter.labels),
+            "self": scores["self"].to_dict(segmenter.labels),
+        }
+        if folder:
+            with output_errors(arguments.out):
+                (folder / "report.json").write_text(json_text(report), encoding="utf-8")
     if arguments.json:
         write_report(arguments.json, report)
-    if arguments.out:
-        _write_folder(arguments, report, data, runs.get("references", runs["self"]))
 
 
-def run(
-    segmenter: "Segmenter", data: "CamVid", indices: Iterable[int], *, reference_offsets: Sequence[int]
-) -> list[np.ndarray]:
+def label(
+    segmenter: "Segmenter", frames: "Iterable[LabelledFrame]", *, reference_offsets: Sequence[int]
+) -> "Iterator[tuple[LabelledFrame, np.ndarray]]":
     """Label the frames of a split, one stream per sequence.
 
     Args:
         segmenter: the network.
-        data: the split.
-        indices: of the frames, all of them in order.
+        frames: all of the split, in order.
         reference_offsets: how many frames before the target its references lie; none for the frame itself.
 
-    Returns:
-        One (H, W) label map per frame.
+    Yields:
+        Each frame and its label map, (H, W).
     """
-    label_maps, sequence, stream = [], None, None
-    for index in indices:
-        frame = data[index]
+    sequence, stream = None, None
+    for frame in frames:
         if frame.sequence != sequence:
             sequence, stream = frame.sequence, segmenter.stream(reference_offsets=reference_offsets)
         # A stream takes the stamp 0 for an unknown one, and some sequences start there.
-        label_maps.append(stream.step(frame.image, frame.stamp_ns + 1).label_map)
-    return label_maps
+        yield frame, stream.step(frame.image, frame.stamp_ns + 1).label_map
 
 
-def score(data: "CamVid", label_maps: Sequence[np.ndarray], labels: "LabelSet", is_video: bool) -> Scores:
-    """Compare label maps with the ground truth of their frames."""
+def score(labelled: "Iterable[tuple[LabelledFrame, np.ndarray]]", labels: "LabelSet", *, is_video: bool) -> Scores:
+    """Compare label maps with the ground truth of their frames, holding one sequence at a time."""
     confusion = ConfusionMatrix(labels.num_classes, labels.ignore_index)
-    clips = []
-    for _, group in groupby(range(len(data)), key=lambda index: data.records[index].sequence):
-        indices = list(group)
-        truths = [data.records[index].read_label_map() for index in indices]
-        for index, truth in zip(indices, truths, strict=True):
-            confusion.update(label_maps[index], truth)
-        clips.append((np.stack([label_maps[index] for index in indices]), np.stack(truths)))
-    windows = WINDOWS if is_video else ()
-    return Scores(confusion, {n: video_consistency(clips, n, labels.ignore_index) for n in windows})
+    consistency = {window: [] for window in WINDOWS if is_video}
+    for _, group in groupby(labelled, key=lambda pair: pair[0].sequence):
+        label_maps, truths = [], []
+        for frame, label_map in group:
+            confusion.update(label_map, frame.label_map)
+            label_maps.append(label_map)
+            truths.append(frame.label_map)
+        for window, measured in consistency.items():
+            clip = np.stack(label_maps), np.stack(truths)
+            measured.append(video_consistency([clip], window, labels.ignore_index))
+    return Scores(confusion, {window: mean_consistency(measured) for window, measured in consistency.items()})
 
 
 def check_labels(labels: "LabelSet") -> None:
@@ -181,19 +189,22 @@ def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}
 
 
-def _write_folder(
-    arguments: argparse.Namespace, report: dict[str, Any], data: "CamVid", label_maps: Sequence[np.ndarray]
-) -> None:
+def _written(
+    labelled: "Iterable[tuple[LabelledFrame, np.ndarray]]", data: "CamVid", folder: Path, out: Path
+) -> "Iterator[tuple[LabelledFrame, np.ndarray]]":
+    """Pass label maps on and write each as a PNG of the name of its image."""
     import cv2
 
-    from sdcpc_core.output import atomic_output
-    from sdcpc_core.report import write_report
+    from sdcpc_core.output import output_errors
 
-    with atomic_output(arguments.out, overwrite=arguments.overwrite) as draft:
-        (draft / "labels").mkdir(parents=True)
-        write_report(draft / "report.json", report)
-        for record, label_map in zip(data.records, label_maps, strict=True):
-            cv2.imwrite(str(draft / "labels" / f"{record.image_path.stem}.png"), label_map)
+    with output_errors(out):
+        folder.mkdir(parents=True)
+    for record, (frame, label_map) in zip(data.records, labelled, strict=True):
+        # OpenCV's own writing does not tell that the disk is full.
+        _, png = cv2.imencode(".png", label_map)
+        with output_errors(out):
+            (folder / f"{record.image_path.stem}.png").write_bytes(png)
+        yield frame, label_map
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

@@ -107,3 +107,14 @@ def video_consistency(
     if not exact:
         return VideoConsistency(float("nan"), float("nan"), 0)
     return VideoConsistency(float(100 * np.mean(exact)), float(100 * np.mean(strict)), len(exact))
+
+
+def mean_consistency(parts: Sequence[VideoConsistency]) -> VideoConsistency:
+    """Consistency of several sets of clips, each measured alone, as if they had been measured together."""
+    parts = [part for part in parts if part.windows]
+    if not parts:
+        return VideoConsistency(float("nan"), float("nan"), 0)
+    windows = [part.windows for part in parts]
+    exact = np.average([part.exact for part in parts], weights=windows)
+    strict = np.average([part.strict for part in parts], weights=windows)
+    return VideoConsistency(float(exact), float(strict), sum(windows))

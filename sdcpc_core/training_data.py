@@ -24,6 +24,7 @@ class ClipData(L.LightningDataModule):
         self._config = config
         self._train = CamVid(config.data.root, "train")
         self._val = CamVid(config.data.root, "val")
+        self._val.check_frames()
 
     def class_weights(self) -> Tensor:
         """Weight of each class in the loss, (K,) float32."""

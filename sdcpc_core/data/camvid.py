@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.labels import CAMVID
+from sdcpc_core.video import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VOID_ID = 11
 """Id of unlabelled pixels in the files; label maps carry ``CAMVID.ignore_index`` instead."""
 NUMBERING_HZ = 30
@@ -116,6 +116,22 @@ class CamVid(Sequence[LabelledFrame]):
 
     def __getitem__(self, index: int) -> LabelledFrame:
         return self.records[index].read()
+
+    def check_frames(self) -> None:
+        """Read every frame once, so that a broken one is told before hours of work.
+
+        Raises:
+            InputError: a frame is broken, or not of the size of its sequence.
+        """
+        for _, group in groupby(self.records, key=lambda record: record.sequence):
+            sizes_hw = {record.image_path: record.read().label_map.shape for record in group}
+            height, width = next(iter(sizes_hw.values()))
+            for path, size_hw in sizes_hw.items():
+                if size_hw != (height, width):
+                    raise InputError(
+                        f"{path} is {size_hw[1]}x{size_hw[0]} but its sequence began with {width}x{height}; "
+                        "all frames of a sequence must have the same size"
+                    )
 
     def spacing_s(self) -> float:
         """Median time between neighbouring frames of a sequence (s); infinite without neighbours."""

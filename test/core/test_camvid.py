@@ -101,6 +101,15 @@ def test_broken_files_are_named_when_read(root, breaking):
         data[0]
 
 
+def test_a_frame_of_another_size_is_named(root):
+    write_frame(root, "train", "0006R0_f02640", size_hw=(48, 64))
+    data = CamVid(root, "train")
+    data.check_frames()  # each sequence has its own size
+    write_frame(root, "train", "0001TP_006840", size_hw=(48, 64))
+    with pytest.raises(InputError, match=r"0001TP_006840\.png is 64x48 but its sequence began with 96x64"):
+        CamVid(root, "train").check_frames()
+
+
 def test_a_strange_name_is_refused(root):
     (root / "train" / "picture.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"picture\.png is not named"):

@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fake_camvid import write_camvid
+from fake_camvid import write_camvid, write_frame
 
+from sdcpc_core import evaluation
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.data.camvid import CamVid
-from sdcpc_core.errors import ConfigError, OutputError
+from sdcpc_core.errors import ConfigError, InputError, OutputError
 from sdcpc_core.evaluation import evaluate, score
 from sdcpc_core.labels import CAMVID, LabelSet
 
@@ -63,9 +64,8 @@ def test_frames_a_second_apart_are_no_video(checkpoint, root, tmp_path, capsys):
 
 
 def test_a_perfect_answer_scores_a_hundred(root):
-    data = CamVid(root, "val")
-    truths = [np.where(frame.label_map == 255, 0, frame.label_map) for frame in data]
-    figures = score(data, truths, CAMVID, is_video=True).figures()
+    labelled = ((frame, np.where(frame.label_map == 255, 0, frame.label_map)) for frame in CamVid(root, "val"))
+    figures = score(labelled, CAMVID, is_video=True).figures()
     assert figures["mIoU"] == figures["WIoU"] == figures["pixel_accuracy"] == 100
     assert np.isnan(figures["mVC16"])
 
@@ -80,3 +80,30 @@ def test_weights_of_other_classes_are_refused(root, tmp_path):
 def test_an_older_result_is_kept(checkpoint, root, tmp_path):
     with pytest.raises(OutputError, match="exists"):
         evaluate(arguments(checkpoint, root, "--out", str(tmp_path)))
+    with pytest.raises(OutputError, match="folder and no earlier result"):
+        evaluate(arguments(checkpoint, root, "--out", str(tmp_path), "--overwrite"))
+    with pytest.raises(OutputError, match="different names"):
+        evaluate(arguments(checkpoint, root, "--out", str(tmp_path / "new"), "--json", str(tmp_path / "new")))
+
+
+def test_an_older_result_is_replaced_when_told(checkpoint, root, tmp_path):
+    run = arguments(checkpoint, root, "--split", "train", "--out", str(tmp_path / "out"), "--overwrite")
+    evaluate(run)
+    (tmp_path / "out" / "labels" / "stale.png").touch()
+    evaluate([*run, "--json", str(tmp_path / "out" / "again.json")])
+    assert len(list((tmp_path / "out" / "labels").iterdir())) == 4
+    assert (tmp_path / "out" / "again.json").read_text() == (tmp_path / "out" / "report.json").read_text()
+
+
+def test_a_full_disk_leaves_nothing(checkpoint, root, tmp_path, full_disk):
+    with full_disk(16), pytest.raises(OutputError, match=r"cannot write .*out: "):
+        evaluate(arguments(checkpoint, root, "--out", str(tmp_path / "out")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_of_two_sizes_are_told_before_the_work(checkpoint, tmp_path, monkeypatch):
+    root = write_camvid(tmp_path)
+    write_frame(root, "val", "0016E5_07973", size_hw=(48, 64))
+    monkeypatch.setattr(evaluation, "label", None)
+    with pytest.raises(InputError, match=r"0016E5_07973\.png is 64x48"):
+        evaluate(arguments(checkpoint, root))

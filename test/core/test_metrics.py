@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdcpc_core.errors import InputError
-from sdcpc_core.metrics import ConfusionMatrix, video_consistency
+from sdcpc_core.metrics import ConfusionMatrix, mean_consistency, video_consistency
 
 
 def confusion(prediction, truth, num_classes=3) -> ConfusionMatrix:
@@ -79,6 +79,15 @@ def test_the_last_window_counts_and_clips_are_pooled():
     assert pooled.windows == 3
     assert pooled.exact == pytest.approx(100 * 2 / 3)
     assert video_consistency([(steady, steady)], 3, 255).windows == 1
+
+
+def test_clips_measured_alone_count_as_if_measured_together():
+    clips = [(clip([0], [0], [0]), clip([0], [0], [0])), (clip([0], [1]), clip([0], [0])), (clip([0]), clip([0]))]
+    together = video_consistency(clips, 2, 255)
+    alone = mean_consistency([video_consistency([c], 2, 255) for c in clips])
+    assert (alone.exact, alone.strict) == pytest.approx((together.exact, together.strict))
+    assert alone.windows == together.windows == 3
+    assert np.isnan(mean_consistency([video_consistency(clips[2:], 2, 255)]).exact)
 
 
 def test_windows_without_a_steady_pixel_are_skipped():
