@@ -1,5 +1,6 @@
 """What tests of the core and of the ROS package share."""
 
+import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-"""Real data beside the checkout; most machines have none."""
+TEST_DATA = Path(os.environ.get("SDCPC_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+"""Real data, beside the checkout where the variable does not say otherwise; most machines have none."""
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +18,9 @@ def shared_data() -> Callable[[str], Path]:
     """Find a file or folder of the real data, or skip the test."""
 
     def find(name: str) -> Path:
-        path = SHARED_DATA / name
+        path = TEST_DATA / name
         if not path.exists():
-            pytest.skip(f"no real data at {path}")
+            pytest.skip(f"no real data at {path}; SDCPC_TEST_DATA names their folder")
         return path
 
     return find
