@@ -300,7 +300,7 @@ def test_stream_settings_that_cannot_work(segmenter, options, message):
 
 @given(
     rate_hz=st.floats(0.5, 240),
-    jitter=st.floats(0, 0.4, allow_subnormal=False),  # code that torch.compile loads turns them to zero
+    jitter=st.floats(0, 0.4, allow_subnormal=False),  # a benchmark before turns those to zero
     ages_s=st.lists(st.floats(0.05, 2.0), min_size=1, max_size=3),
     seed=st.integers(0, 2**32 - 1),
 )
