@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
@@ -14,12 +14,11 @@ from sdcpc_core.labels import CAMVID
 from sdcpc_core.report import run_facts
 from sdcpc_core.training_config import TrainConfig
 
-if TYPE_CHECKING:
-    from sdcpc_core.training import SegmentationModule
-
 
 class BestWeights(Callback):
     """Scores each validation and keeps the best weights as ``best.safetensors`` in the run's folder.
+
+    The trained module has the ``model`` to save and the ``confusion`` of its latest validation.
 
     Args:
         config: the run.
@@ -33,7 +32,7 @@ class BestWeights(Callback):
         self._protocol = protocol
         self._best_miou = -1.0
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: "SegmentationModule") -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         miou = pl_module.confusion.mIoU()
         pl_module.log("val/mIoU", miou, prog_bar=True)
         best = miou > self._best_miou
@@ -52,7 +51,7 @@ class BestWeights(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best_miou = state_dict["best_miou"]
 
-    def _save(self, module: "SegmentationModule", steps: int) -> None:
+    def _save(self, module: L.LightningModule, steps: int) -> None:
         provenance = {
             "data": "CamVid (SegNet edition) train and the synthetic drive; for research use",
             "pretraining": getattr(self._config.model.checkpoint, "name", "none"),
