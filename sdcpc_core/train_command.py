@@ -7,6 +7,6 @@ def train(argv: list[str]) -> None:
     """Train a model on CamVid and the synthetic drive, or resume its training."""
     config, resume = parse_config(argv)
 
-    from sdcpc_core.training import run_training
+    from sdcpc_core.training_run import run_training
 
     run_training(config, resume=resume)

@@ -1,23 +1,15 @@
-"""Training: what a step does and what a run is made of; the loop is Lightning's."""
+"""What training does in a step; the loop is Lightning's."""
 
 import logging
-import warnings
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, Timer, WeightAveraging
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from lightning_utilities.core.imports import RequirementCache
-from rich import get_console
 from torch import Tensor
 
-from sdcpc_core.best_weights import BestWeights
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.camvid import LabelledFrame
 from sdcpc_core.data.clips import ClipSample
@@ -28,8 +20,8 @@ from sdcpc_core.metrics import ConfusionMatrix
 from sdcpc_core.models import build_model
 from sdcpc_core.models.sdcpc import SDCPC, StaticState
 from sdcpc_core.models.video_model import FrameState, VideoModel, split_state
+from sdcpc_core.ops.upsample_argmax import upsample_argmax
 from sdcpc_core.training_config import ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from sdcpc_core.training_data import VALIDATION_PROTOCOL, ClipData
 
 STATIC_LOSS_WEIGHT = 0.4
 """Of the loss on every single frame of a clip beside the loss on the aligned target."""
@@ -107,9 +99,9 @@ class SegmentationModule(L.LightningModule):
         references = [
             newest_first[min(age, len(newest_first) - 1)] for age in range(1, 1 + len(self.model.reference_ages_s))
         ]
-        logits = self.model.align(newest_first[0], references).float()
-        full = F.interpolate(logits, frame.label_map.shape, mode="bilinear", align_corners=False)
-        self.confusion.update(full[0].argmax(dim=0).cpu().numpy(), frame.label_map.cpu().numpy())
+        logits = self.model.align(newest_first[0], references)
+        label_map = upsample_argmax(logits, frame.label_map.shape).label_map[0]
+        self.confusion.update(label_map.cpu().numpy(), frame.label_map.cpu().numpy())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         config = self._config.optimizer
@@ -151,13 +143,14 @@ def initial_model(config: ModelConfig) -> VideoModel:
         CheckpointError: the checkpoint is missing or broken.
         ConfigError: an unknown model or option, or a checkpoint of another model.
     """
+    fresh = build_model(config.name, CAMVID.num_classes, **config.options)
     if config.checkpoint is None:
-        return build_model(config.name, CAMVID.num_classes, **config.options)
+        return fresh
     model, header = load_checkpoint(config.checkpoint)
-    if (header.model_name, dict(header.model_options), header.labels) != (config.name, config.options, CAMVID):
+    if (header.model_name, model.options, header.labels) != (config.name, fresh.options, CAMVID):
         raise ConfigError(
-            f"{config.checkpoint} holds {header.model_name} {dict(header.model_options)} for {header.labels.name}, "
-            f"but the run trains {config.name} {config.options} for {CAMVID.name}"
+            f"{config.checkpoint} holds {header.model_name} {model.options} for {header.labels.name}, "
+            f"but the run trains {config.name} {fresh.options} for {CAMVID.name}"
         )
     return model.train()
 
@@ -173,80 +166,3 @@ def _parameter_groups(model: torch.nn.Module, config: OptimizerConfig) -> list[d
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def run_training(config: TrainConfig, *, resume: bool) -> None:
-    """Train, validate and save into ``config.run_dir``: ``best.safetensors``, ``last.ckpt`` and logs.
-
-    Raises:
-        ConfigError: the run exists and is not resumed, or is resumed and does not exist.
-        InputError: the data are not there or broken.
-    """
-    last = config.run_dir / "last.ckpt"
-    if resume and not last.is_file():
-        raise ConfigError(f"there is no run to resume in {config.run_dir}; leave out --resume or choose --run_dir")
-    if not resume and last.is_file():
-        raise ConfigError(f"{config.run_dir} holds a run; continue it with --resume or choose another --run_dir")
-    # Trained weights hold many subnormal floats, which slow a CPU down many times over.
-    torch.set_flush_denormal(True)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # The run's folder is made on purpose, and torch's own names are Lightning's business.
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", ".*LeafSpec")
-    L.seed_everything(config.seed, verbose=False)
-    data = ClipData(config)
-    module = SegmentationModule(config, data.class_weights())
-    trainer = build_trainer(config, data.frame_size_hw())
-    trainer.fit(module, data, ckpt_path=last if resume else None)
-
-
-def build_trainer(config: TrainConfig, frame_size_hw: tuple[int, int]) -> L.Trainer:
-    """The Lightning trainer of a run; one of its epochs is a round of ``validate_every`` steps."""
-    schedule = config.schedule
-    minutes = schedule.max_time_minutes
-    interactive = get_console().is_terminal
-    return L.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
-        devices=1,
-        precision="bf16-mixed" if _use_bf16(config) else "32-true",
-        max_epochs=schedule.max_steps // schedule.validate_every,
-        max_time={"seconds": 60 * minutes} if minutes else None,
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(10, schedule.validate_every),
-        logger=_loggers(config.run_dir),
-        callbacks=[
-            # Before the averaging, which puts the raw weights back at the end of a validation.
-            BestWeights(config, frame_size_hw, VALIDATION_PROTOCOL),
-            WeightAveraging(avg_fn=moving_average(config.optimizer.ema_decay)),
-            ModelCheckpoint(config.run_dir, filename="last", save_top_k=1, enable_version_counter=False),
-            *([RichProgressBar()] if interactive else []),
-        ],
-        enable_progress_bar=interactive,
-        enable_model_summary=False,
-        default_root_dir=config.run_dir,
-    )
-
-
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average whose memory grows with the run, so that it forgets the initial weights."""
-
-    def average(averaged: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
-        momentum = min(decay, (1 + int(num_averaged)) / (10 + int(num_averaged)))
-        return momentum * averaged + (1 - momentum) * current
-
-    return average
-
-
-def _use_bf16(config: TrainConfig) -> bool:
-    if config.precision != "auto":
-        return config.precision == "bf16"
-    if config.device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported()
-
-
-def _loggers(run_dir: Path) -> list[Logger]:
-    loggers: list[Logger] = [CSVLogger(run_dir, name="logs")]
-    if RequirementCache("tensorboard"):
-        loggers.append(TensorBoardLogger(run_dir, name="tensorboard"))
-    return loggers

@@ -1,11 +1,18 @@
 """What a training run is made of; the only place where its defaults are written."""
 
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from sdcpc_core.errors import ConfigError
+
+
+def _require(holds: bool, key: str, value: float, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key} is {value}; it must be {rule}")
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         if any(side < 32 or side % 32 for side in self.crop_hw):
             raise ConfigError(f"data.crop_hw is {list(self.crop_hw)}; both sides must be multiples of 32")
-        if not 0 < self.scale_range[0] <= self.scale_range[1]:
+        if not 0 < self.scale_range[0] <= self.scale_range[1] < math.inf:
             raise ConfigError(f"data.scale_range is {list(self.scale_range)}; give two factors above 0, smaller first")
-        if not 0 <= self.synthetic_fraction <= 1:
-            raise ConfigError(f"data.synthetic_fraction is {self.synthetic_fraction}; it must be 0..1")
-        if self.batch_size < 1 or self.workers < 0:
-            raise ConfigError("data.batch_size must be at least 1 and data.workers at least 0")
+        _require(0 <= self.synthetic_fraction <= 1, "data.synthetic_fraction", self.synthetic_fraction, "0..1")
+        _require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
+        _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class OptimizerConfig:
         weight_decay: of matrices and kernels; norms and biases have none.
         max_gradient_norm: gradients are scaled down to this norm.
         class_balance: power of median-frequency class weights; 0 weighs all pixels alike.
-        ema_decay: of the moving average of the weights, which is what is validated and saved.
+        ema_decay: of the moving average of the weights, which is what is validated and saved; 0 averages nothing.
     """
 
     learning_rate: float = 1e-3
@@ -71,6 +77,14 @@ class OptimizerConfig:
     max_gradient_norm: float = 5.0
     class_balance: float = 0.5
     ema_decay: float = 0.995
+
+    def __post_init__(self) -> None:
+        _require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", self.learning_rate, "above 0")
+        _require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", self.weight_decay, "at least 0")
+        limit = self.max_gradient_norm
+        _require(0 < limit < math.inf, "optimizer.max_gradient_norm", limit, "above 0")
+        _require(0 <= self.class_balance < math.inf, "optimizer.class_balance", self.class_balance, "at least 0")
+        _require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,12 @@ class ScheduleConfig:
                 f"schedule.max_steps {self.max_steps} must be a multiple of schedule.validate_every "
                 f"{self.validate_every}, both at least 1"
             )
+        minutes = self.max_time_minutes
+        if minutes is not None:
+            _require(0 < minutes < math.inf, "schedule.max_time_minutes", minutes, "above 0, or null")
+        _require(0 <= self.static_share <= 1, "schedule.static_share", self.static_share, "0..1")
+        _require(self.warmup_steps >= 0, "schedule.warmup_steps", self.warmup_steps, "at least 0")
+        _require(0 <= self.power < math.inf, "schedule.power", self.power, "at least 0")
 
 
 @dataclass(frozen=True)
@@ -108,7 +128,7 @@ class TrainConfig:
 
     Attributes:
         run_dir: where checkpoints and logs go.
-        seed: of every random draw.
+        seed: of every random draw, 0..2**32 - 1.
         device: what to train on; ``auto`` takes a GPU where there is one.
         precision: ``auto`` is bfloat16 where the device is fast at it.
         half_weights: store the exported weights as float16.
@@ -123,6 +143,9 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     half_weights: bool = True
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "0..4294967295")
 
 
 def parse_config(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
@@ -145,5 +168,8 @@ def parse_config(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         resume = namespace.pop("resume")
         del namespace["config"]
         return TrainConfig(**parser.instantiate(namespace)), resume
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"--config names a file that is not text ({err.reason}); it must be YAML") from err
     except (ArgumentError, OSError) as err:
-        raise ConfigError(" ".join(str(err).split())) from err
+        # What is no mapping of keys is quoted whole.
+        raise ConfigError(textwrap.shorten(str(err), 500)) from err

@@ -1,3 +1,5 @@
+import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +14,12 @@ pytest.importorskip("lightning", reason="training needs Lightning: pip install '
 
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.clips import ClipSample
-from sdcpc_core.errors import ConfigError, InputError
+from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
 from sdcpc_core.train_command import train
-from sdcpc_core.training import SegmentationModule, initial_model, learning_rate_factor, moving_average
+from sdcpc_core.training import SegmentationModule, initial_model, learning_rate_factor
 from sdcpc_core.training_config import DataConfig, ModelConfig, ScheduleConfig, TrainConfig, parse_config
 from sdcpc_core.training_data import ClipData
+from sdcpc_core.training_run import moving_average
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
 SMALL = ModelConfig("sdcpc_mit_b0", {"channels": 32})
@@ -36,9 +39,14 @@ def arguments(root, run_dir, *more) -> list[str]:
     ]  # fmt: skip
 
 
-def test_the_resumed_run_is_the_unbroken_run(root, tmp_path, monkeypatch):
-    train(arguments(root, tmp_path / "unbroken"))
+@pytest.fixture(scope="module")
+def finished_run(root, tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "finished"
+    train(arguments(root, run_dir))
+    return run_dir
 
+
+def test_the_resumed_run_is_the_unbroken_run(root, finished_run, tmp_path, monkeypatch):
     step = SegmentationModule.training_step
 
     def power_cut(module, batch, batch_idx):
@@ -53,14 +61,14 @@ def test_the_resumed_run_is_the_unbroken_run(root, tmp_path, monkeypatch):
     train(arguments(root, tmp_path / "broken", "--resume"))
 
     unbroken, resumed = (
-        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("unbroken", "broken")
+        torch.load(run_dir / "last.ckpt", weights_only=True) for run_dir in (finished_run, tmp_path / "broken")
     )
     assert unbroken["global_step"] == resumed["global_step"] == 4
     for state in ("state_dict", "current_model_state"):
         for name, expected in unbroken[state].items():
             torch.testing.assert_close(resumed[state][name], expected, rtol=0, atol=0, msg=name)
 
-    model, header = load_checkpoint(tmp_path / "unbroken" / "best.safetensors")
+    model, header = load_checkpoint(finished_run / "best.safetensors")
     assert header.working_size_hw == (64, 96)
     assert header.labels.name == "camvid"
     assert header.provenance["steps"] in (2, 4)
@@ -68,9 +76,8 @@ def test_the_resumed_run_is_the_unbroken_run(root, tmp_path, monkeypatch):
     assert model(torch.zeros(1, 3, 3, 64, 96)).shape == (1, 11, 8, 12)
 
 
-def test_training_starts_from_a_checkpoint(root, tmp_path):
-    train(arguments(root, tmp_path / "first"))
-    best = tmp_path / "first" / "best.safetensors"
+def test_training_starts_from_a_checkpoint(root, finished_run, tmp_path):
+    best = finished_run / "best.safetensors"
     start, _ = load_checkpoint(best)
     again, _ = parse_config(arguments(root, tmp_path / "second", f"--model.checkpoint={best}"))
     model = initial_model(again.model)
@@ -88,6 +95,47 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(root, tmp_path):
     (tmp_path / "last.ckpt").touch()
     with pytest.raises(ConfigError, match="holds a run"):
         train(arguments(root, tmp_path))
+
+
+def test_ctrl_c_says_how_to_continue(root, tmp_path, monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(module, batch, batch_idx):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(SegmentationModule, "training_step", press)
+        with pytest.raises(KeyboardInterrupt):
+            train(arguments(root, tmp_path / "run"))
+        assert capsys.readouterr().err == "interrupted; the same command starts anew\n"
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([]), pickle.dumps({"state_dict": {}}), None])
+def test_a_broken_run_is_not_resumed(root, finished_run, tmp_path, content):
+    if content is None:
+        whole = (finished_run / "last.ckpt").read_bytes()
+        content = whole[: len(whole) // 2]
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is broken"):
+        train(arguments(root, tmp_path, "--resume"))
+
+
+def test_a_run_of_another_model_is_not_resumed(root, finished_run):
+    with pytest.raises(ConfigError, match=r"last\.ckpt is of another model; resume it with the model\.name"):
+        train(arguments(root, finished_run, "--resume", "--model.options={channels: 48}"))
+
+
+def test_an_unwritable_run_is_told_at_once(root, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file is not a folder"):
+        train(arguments(tmp_path / "nowhere", tmp_path / "file" / "run"))
+
+
+def test_a_device_that_is_not_there_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="finds no CUDA device"):
+        train(arguments(tmp_path / "nowhere", tmp_path / "run", "--device=cuda"))
 
 
 def test_missing_data_are_named(tmp_path):
@@ -171,13 +219,35 @@ def test_shipped_configs_parse(path):
         ("--data.crop_hw=[30, 64]", "multiples of 32"),
         ("--data.scale_range=[2.0, 0.5]", "scale_range"),
         ("--data.synthetic_fraction=2", "synthetic_fraction"),
+        ("--data.batch_size=0", "data.batch_size is 0; it must be at least 1"),
+        ("--optimizer.learning_rate=-1", "optimizer.learning_rate is -1.0; it must be above 0"),
+        ("--optimizer.learning_rate=.inf", "optimizer.learning_rate is inf"),
+        ("--optimizer.ema_decay=5", "optimizer.ema_decay is 5.0; it must be at least 0 and below 1"),
+        ("--optimizer.weight_decay=-1", "optimizer.weight_decay"),
+        ("--optimizer.max_gradient_norm=0", "optimizer.max_gradient_norm"),
+        ("--optimizer.class_balance=-1", "optimizer.class_balance"),
         ("--schedule.max_steps=201", "multiple of schedule.validate_every"),
+        ("--schedule.max_time_minutes=-3", "schedule.max_time_minutes is -3.0; it must be above 0"),
+        ("--schedule.static_share=7", "schedule.static_share is 7.0; it must be 0..1"),
+        ("--schedule.warmup_steps=-1", "schedule.warmup_steps is -1; it must be at least 0"),
+        ("--schedule.power=-1", "schedule.power"),
+        ("--seed=-1", "seed is -1; it must be 0..4294967295"),
         ("--config=absent.yaml", "absent.yaml"),
     ],
 )
 def test_wrong_settings_are_named_in_one_line(argument, complaint):
     with pytest.raises(ConfigError, match=complaint) as caught:
         parse_config([argument])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"plain text " * 999])
+def test_a_config_that_is_none_is_an_error_in_one_line(tmp_path, content):
+    (tmp_path / "config").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        parse_config([f"--config={tmp_path / 'config'}"])
+    assert len(str(caught.value)) <= 500
+    assert "config" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
