@@ -37,9 +37,9 @@ def benchmark(argv: list[str]) -> None:
     arguments = _parse(argv)
     import torch
 
-    from sdcpc_core.report import run_facts, write_report
+    from sdcpc_core.report import check_report, run_facts, write_report
 
-    torch.set_flush_denormal(True)
+    check_report(arguments.json)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     setting, names = _setting(arguments)
@@ -64,27 +64,28 @@ def measure(setting: "Setting", names: list[str], rounds: int, threads: int | No
     Raises:
         ConfigError: a contender that cannot be built.
     """
-    from rich.progress import track
-
     from sdcpc_core.contenders import build_contender
+    from sdcpc_core.progress import progress
 
     frames = _frames(setting.size_hw)
     steps = {name: build_contender(name, setting) for name in names}
     samples = {name: Samples() for name in names}
     turns = [(r, name) for r in range(-WARM_UP_STEPS, rounds) for name in (names if r % 2 else names[::-1])]
-    for turn, name in track(turns, "timing"):
-        frame = next(frames)
-        wall_s, cpu_s = time.perf_counter(), time.process_time()
-        steps[name](frame)
-        wall_ms, cpu_ms = (time.perf_counter() - wall_s) * 1e3, (time.process_time() - cpu_s) * 1e3
-        if turn >= 0:
-            samples[name].wall_ms.append(wall_ms)
-            samples[name].cpu_ms.append(cpu_ms)
+    with progress(turns, "timing") as timed:
+        for turn, name in timed:
+            frame = next(frames)
+            wall_s, cpu_s = time.perf_counter(), time.process_time()
+            steps[name](frame)
+            wall_ms, cpu_ms = (time.perf_counter() - wall_s) * 1e3, (time.process_time() - cpu_s) * 1e3
+            if turn >= 0:
+                samples[name].wall_ms.append(wall_ms)
+                samples[name].cpu_ms.append(cpu_ms)
     del steps
-    for name in track(names, "memory"):
-        # A process each: in a shared one, only the hungriest contender would show.
-        with get_context("spawn").Pool(1) as pool:
-            samples[name].peak_memory_mb = pool.apply(_peak_memory_mb, (name, setting, threads))
+    with progress(names, "memory") as measured:
+        for name in measured:
+            # A process each: in a shared one, only the hungriest contender would show.
+            with get_context("spawn").Pool(1) as pool:
+                samples[name].peak_memory_mb = pool.apply(_peak_memory_mb, (name, setting, threads))
     return samples
 
 

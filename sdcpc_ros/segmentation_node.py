@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError as err:
     raise MissingDependencyError(
         f"{sys.executable} has no module {err.name!r}: source a ROS 2 installation and install PyTorch for its "
-        "Python, or install both into a virtual environment with: pip install 'sdcpc_ros[ros]'"
+        "Python, or install both into a virtual environment with: pip install '.[ros]' in the checkout"
     ) from None
 
 from sdcpc_ros.parameters import SETTINGS, NodeParameters, checked, declare_parameters, read_parameters
