@@ -3,8 +3,10 @@
 import ast
 import errno
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,10 +41,14 @@ def main() -> int:
 
     Returns:
         Exit status: 0, 2 for what the user can fix, 130 when interrupted, 141 when the reader of a pipe left.
+
+    Raises:
+        SystemExit: 128 and the number of the signal, after SIGTERM or SIGHUP.
     """
     name, *argv = sys.argv[1:] or ["--help"]
     try:
-        dispatch(name, argv)
+        with _terminated_in_order():
+            dispatch(name, argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -57,6 +63,31 @@ def main() -> int:
         print(f"sdcpc {name}: error: {message}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP from a closed terminal, remove what is half-written, as Ctrl-C does."""
+    # nohup ignores SIGHUP, and means it.
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
+
+    def end(number: int, _: object) -> None:
+        # Shell and kernel may both send it; the second must not break off the cleaning up.
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def dispatch(name: str, argv: list[str]) -> None:

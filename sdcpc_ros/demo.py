@@ -2,11 +2,8 @@
 
 import argparse
 import os
-import signal
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +25,7 @@ def demo(argv: list[str]) -> None:
     arguments = _parse(argv)
     if arguments.topic and not arguments.bag:
         raise ConfigError("--topic belongs to --bag")
-    with _terminated_in_order(), tempfile.TemporaryDirectory() as workspace:
+    with tempfile.TemporaryDirectory() as workspace:
         _run(arguments, Path(workspace))
 
 
@@ -136,16 +133,6 @@ def _facts(arguments: argparse.Namespace, checkpoint: Path, header: Any) -> dict
         "cpu_threads": torch.get_num_threads(),
         "checkpoint": {"path": str(checkpoint), "model": header.model_name, "provenance": dict(header.provenance)},
     }
-
-
-@contextmanager
-def _terminated_in_order() -> Iterator[None]:
-    """Let SIGTERM end the node and remove what is half-written, as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

@@ -1,8 +1,11 @@
 """The segmentation node as a process of its own."""
 
+import ctypes
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sdcpc_core.errors import SdcpcError
@@ -11,6 +14,7 @@ from sdcpc_core.output import write_error
 PATIENCE_S = 10.0
 """How long the node may take to finish its frame after it was asked to end."""
 TAIL_LINES = 15
+PR_SET_PDEATHSIG = 1
 
 
 class NodeError(SdcpcError):
@@ -18,7 +22,7 @@ class NodeError(SdcpcError):
 
 
 class NodeProcess:
-    """Runs ``segmentation_node``; a context manager that leaves no process behind."""
+    """Runs ``segmentation_node``; a context manager that leaves no process behind; on Linux not even when killed."""
 
     def __init__(self, log_path: str | Path, parameters: Mapping[str, str], *, namespace: str) -> None:
         """Prepare to run.
@@ -47,7 +51,12 @@ class NodeProcess:
         with log:
             # In a session of its own, Ctrl-C reaches this process alone, which then ends the node in order.
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
             )
         return self
 
@@ -74,3 +83,16 @@ class NodeProcess:
     def log_tail(self) -> str:
         """The last lines the node said."""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+
+
+def _end_with_parent() -> Callable[[], None]:
+    """Make what a new process calls so that it ends when the thread that started it does, even by SIGKILL."""
+    # Looked up before the fork: after it, another thread's lock may be held for ever.
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask

@@ -1,6 +1,7 @@
 """The console script: dispatch, and errors in one line."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -10,6 +11,7 @@ import pytest
 
 from sdcpc_core import cli
 
+PROGRAM = "import sys; from sdcpc_core.cli import main; sys.exit(main())"
 FAKE_COMMANDS = '''
 import errno
 import pathlib
@@ -30,6 +32,11 @@ def disk_full(argv): raise OSError(errno.ENOSPC, "No space left on device", "out
 def defect(argv): raise ModuleNotFoundError("No module named 'sdcpc_core.typo'", name="sdcpc_core.typo")
 def other_os_error(argv): raise OSError(errno.EINVAL, "Invalid argument")
 def usage_error(argv): sys.exit(2)
+def patient(argv):
+    import tempfile, time
+    with tempfile.TemporaryDirectory(dir=argv[0]):
+        print("ready", flush=True)
+        time.sleep(30)
 def endless(argv):
     while True:
         print("more")
@@ -112,15 +119,35 @@ def test_interrupt_is_silent(sdcpc):
     assert sdcpc("interrupted") == (130, "", "")
 
 
+@pytest.mark.parametrize("ignored", [False, True], ids=["", "nohup"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_command_cleans_up(fake_commands, tmp_path, number, ignored):
+    nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN);" if ignored else ""
+    (tmp_path / "work").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", nohup + PROGRAM, "patient", str(tmp_path / "work")],
+        env=os.environ | {"PYTHONPATH": str(fake_commands)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        if ignored and number == signal.SIGHUP:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.5)
+            process.send_signal(number := signal.SIGTERM)
+    assert process.returncode == 128 + number
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_argparse_ends_a_command_itself(sdcpc):
     with pytest.raises(SystemExit, match="2"):
         sdcpc("usage_error")
 
 
 def test_reader_of_a_pipe_may_leave(fake_commands):
-    program = "import sys; from sdcpc_core.cli import main; sys.exit(main())"
     with subprocess.Popen(
-        [sys.executable, "-c", program, "endless"],
+        [sys.executable, "-c", PROGRAM, "endless"],
         env=os.environ | {"PYTHONPATH": str(fake_commands)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

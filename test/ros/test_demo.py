@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -135,22 +136,42 @@ def test_a_node_that_cannot_configure_says_why(tmp_path, small_checkpoint):
     assert leftovers(f"/demo_{os.getpid()}") == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_no_process(tmp_path, small_checkpoint, number):
-    run = f"--out {tmp_path} --checkpoint {small_checkpoint} --seconds 60 --rate 5 --size 64x96"
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def is_playing(out: Path) -> bool:
+    """Whether the recording of a demo is open and its node configured."""
+    return any(out.glob(".segmentation.mcap.*")) and "classes of" in (out / "node.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "playing"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True), (signal.SIGKILL, False)],
+)
+def test_an_interrupted_demo_leaves_no_process(tmp_path, small_checkpoint, number, playing):
+    length = "--seconds 20 --rate 2" if playing else "--seconds 60 --rate 5"
+    run = f"demo --out {tmp_path} --checkpoint {small_checkpoint} {length} --size 64x96"
     program = (
         # A test run in the background of a shell hands down an ignored SIGINT.
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        f"from sdcpc_ros.demo import demo; demo({run.split()!r})"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
+        "from sdcpc_core.cli import main; sys.exit(main())"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", program, *run.split()], stderr=subprocess.DEVNULL)
     namespace = f"/demo_{process.pid}"
-    deadline_s = time.monotonic() + 60
-    while not leftovers(namespace) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
+    wait_for(lambda: leftovers(namespace))
+    if playing:
+        wait_for(lambda: is_playing(tmp_path))
     time.sleep(1)
     process.send_signal(number)
-    assert process.wait(30) != 0
+    assert process.wait(30) == (-number if number == signal.SIGKILL else 128 + number)
+    if number == signal.SIGKILL:
+        # The node, which nobody waits for, needs its moment.
+        wait_for(lambda: not leftovers(namespace))
     assert leftovers(namespace) == []
     assert [path.name for path in tmp_path.iterdir()] == ["node.log"]
 
