@@ -1,6 +1,7 @@
 """The command ``sdcpc bag``: every frame of a recorded camera, in order, labelled offline."""
 
 import argparse
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments
-from sdcpc_core.errors import InputError
+from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_ros.bag_io import IMAGE, BagReader, decode_frame, image_message
 from sdcpc_ros.bag_writer import BagWriter
 
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
 
 PICTURES = ("color", "overlay", "confidence")
 """What can be written beside the labels; topics of the same names as the node's."""
+ABSOLUTE_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
 
 
 def bag(argv: list[str]) -> None:
     """Label every frame of a bag in order and write a bag with the labels added."""
     arguments = _parse(argv)
+    if not ABSOLUTE_NAME.fullmatch(arguments.prefix):
+        raise ConfigError(
+            f"--prefix {arguments.prefix!r} is no absolute ROS name, such as /segmentation: letters, digits and _ "
+            "between slashes, no digit first"
+        )
 
     from sdcpc_core.report import check_report, run_facts, write_report
     from sdcpc_core.streaming import Segmenter

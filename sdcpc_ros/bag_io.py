@@ -162,7 +162,7 @@ def _storage_of(path: Path) -> Path:
     """What rosbags is to open: a folder with metadata, or the one recording in it."""
     if not path.exists():
         raise InputError(f"no bag at {path}")
-    if path.suffix == ".bag":
+    if path.suffix == ".bag" and path.is_file():
         raise InputError(
             f"{path} is a ROS 1 bag; convert it: rosbags-convert --src {path} --dst {path.with_suffix('')}"
         )

@@ -12,25 +12,33 @@ from sdcpc_ros.bag_io import BagReader, standard_types
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
+RECORDING_SUFFIXES = (".mcap", ".db3", ".zstd")
+
 
 class BagWriter:
     """Writes a bag in MCAP format, compressed; a context manager.
 
-    A name that ends in ``.mcap`` becomes one bare file, any other a rosbag2 folder with ``metadata.yaml``; both play
-    with ``ros2 bag play``. The bag takes its name when the block ends without an error; before that, and after an
-    error, nothing of it is there.
+    A name that ends in ``.mcap`` becomes one bare file, any other a rosbag2 folder with ``metadata.yaml``. Both play
+    with ``ros2 bag play``; ROS 2 Humble needs its package ``rosbag2-storage-mcap``, and ``-s mcap`` for a bare file.
+    The bag takes its name when the block ends without an error; before that, and after an error, nothing of it is
+    there.
     """
 
     def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Prepare to write.
 
         Raises:
-            OutputError: the path exists and ``overwrite`` is off, or it is a folder that is not a bag.
+            OutputError: the path exists and ``overwrite`` is off, it is a folder that is not a bag or holds more than
+                that, a file where the bag is to be a folder, or named like a bag of another format.
         """
         self._path = Path(path)
         self._overwrite = overwrite
         self._copies: dict[tuple[str, str, str], Connection] = {}
+        if self._path.suffix in (".db3", ".bag"):
+            raise OutputError(f"cannot write {path}: a new bag is named .mcap, or has no suffix and is a folder")
         check_output(path, overwrite=overwrite, is_ours=self._is_ours)
+        if self._path.is_file() and not self._is_file:
+            raise OutputError(f"{path} is a file, and the bag would be a folder; choose another name or one in .mcap")
 
     def __enter__(self) -> "BagWriter":
         """Create the bag.
@@ -76,7 +84,15 @@ class BagWriter:
         return self._path.suffix == ".mcap"
 
     def _is_ours(self, folder: Path) -> bool:
-        return not self._is_file and (folder / "metadata.yaml").exists()
+        # What else lies in the folder of a bag would go with it.
+        try:
+            metadata = (folder / "metadata.yaml").read_text(errors="replace")
+        except OSError:
+            return False
+        others = (entry for entry in folder.iterdir() if entry.name != "metadata.yaml")
+        return not self._is_file and all(
+            entry.suffix in RECORDING_SUFFIXES and entry.is_file() and entry.name in metadata for entry in others
+        )
 
     def copy_topics(self, reader: BagReader, *, without: Collection[str] = ()) -> None:
         """Announce the topics of another bag, those without messages too.

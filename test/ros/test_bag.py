@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sdcpc_core.errors import InputError, OutputError
+from sdcpc_core.errors import ConfigError, InputError, OutputError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.streaming import Segmenter
 
@@ -164,6 +164,12 @@ def test_mistakes_are_said(tmp_path, small_checkpoint):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
         run(source, tmp_path / "file" / "out.mcap", small_checkpoint)
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "foo", "/a b", "/a//b", "/a/", "/1st", "~/a"])
+def test_a_prefix_is_an_absolute_name(tmp_path, small_checkpoint, prefix):
+    with pytest.raises(ConfigError, match="is no absolute ROS name"):
+        run(tmp_path / "drive", tmp_path / "out", small_checkpoint, "--prefix", prefix)
 
 
 def test_a_bag_replaces_itself_when_told(tmp_path, small_checkpoint):

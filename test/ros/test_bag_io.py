@@ -265,6 +265,31 @@ def test_a_folder_that_is_no_bag_is_never_replaced(tmp_path):
         write_one(tmp_path / "home", 1, overwrite=True)
 
 
+@pytest.mark.parametrize("name", ["thesis.tex", "other.mcap", "photos"])
+def test_what_lies_beside_a_bag_is_never_lost(tmp_path, name):
+    write_one(tmp_path / "drive", 1)
+    (tmp_path / "drive" / name).mkdir() if name == "photos" else (tmp_path / "drive" / name).touch()
+    with pytest.raises(OutputError, match="it is not overwritten"):
+        write_one(tmp_path / "drive", 2, overwrite=True)
+    (tmp_path / "drive" / name).rename(tmp_path / "elsewhere")
+    write_one(tmp_path / "drive", 3, overwrite=True)
+    assert contents(tmp_path / "drive")[0][2] == 3
+
+
+def test_a_name_that_cannot_become_a_bag_is_said_at_once(bag, tmp_path):
+    for name in ("in.db3", "in.bag"):
+        with pytest.raises(OutputError, match=r"a new bag is named \.mcap"):
+            BagWriter(tmp_path / name, overwrite=True)
+    (tmp_path / "notes").touch()
+    with pytest.raises(OutputError, match="is a file, and the bag would be a folder"):
+        BagWriter(tmp_path / "notes", overwrite=True)
+
+
+def test_a_folder_may_be_called_bag(bag):
+    whole = contents(bag)
+    assert contents(bag.rename(bag.with_name("drive.bag"))) == whole
+
+
 @pytest.mark.parametrize("frames", [1, 10])
 def test_a_full_disk_is_an_output_error(tmp_path, full_disk, frames):
     def fill():
