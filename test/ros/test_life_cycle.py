@@ -48,9 +48,45 @@ def test_broken_checkpoint_leaves_the_node_unconfigured_and_says_why(start_node,
 
 @pytest.mark.parametrize("missing", ["rclpy", "torch"])
 def test_without_ros_or_torch_the_import_says_what_to_install(missing):
-    code = f"import sys; sys.modules[{missing!r}] = None; import sdcpc_ros.segmentation_node"
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; from sdcpc_ros.segmentation_node import main; sys.exit(main())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "MissingDependencyError" in done.stderr.splitlines()[-1]
-    assert f"no module {missing!r}" in done.stderr.splitlines()[-1]
-    assert "pip install" in done.stderr.splitlines()[-1]
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("segmentation_node: error: ")
+    assert f"no module {missing!r}" in line
+    assert "pip install" in line
+
+
+def test_interrupt_while_importing_is_quiet():
+    pytest.importorskip("rclpy")
+    code = (
+        "import sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'torch':\n"
+        "            print('importing', flush=True)\n"
+        "            time.sleep(30)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from sdcpc_ros.segmentation_node import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM] * 3)
+def test_an_idle_node_ends_soon(start_node, small_checkpoint, peer, scene, number):
+    with start_node(f"checkpoint:={small_checkpoint}", "device:=cpu", "cpu_threads:=1") as node:
+        peer.listen("segmentation/label")
+        peer.greet(scene())
+        # Nothing comes any more: whatever ends the node now is the signal.
+        peer.spin_until(lambda: False, timeout_s=1.0)
+        assert node.end(number, timeout_s=8) == 0, node.log
+        assert "frames answered" in node.log
+        assert "Exception" not in node.log
