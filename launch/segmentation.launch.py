@@ -6,9 +6,11 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from sdcpc_ros.transport import large_image_environment, transport_is_chosen
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -38,10 +40,6 @@ def generate_launch_description() -> LaunchDescription:
             "rviz", default_value="false", choices=["true", "false"], description="show camera and results in RViz"
         ),
     ]
-    # By default Fast DDS loses most images over 0.5 MB. Other middleware ignores the variable.
-    large_data = SetEnvironmentVariable(
-        "FASTDDS_BUILTIN_TRANSPORTS", EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="LARGE_DATA")
-    )
     rviz = Node(
         package="rviz2",
         executable="rviz2",
@@ -51,7 +49,16 @@ def generate_launch_description() -> LaunchDescription:
         remappings=[("image", LaunchConfiguration("image"))],
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
-    return LaunchDescription([*arguments, large_data, OpaqueFunction(function=_segmentation_node), rviz])
+    # RViz first: where it is not installed, launch ends with an error before it has a node to leave behind.
+    return LaunchDescription(
+        [*arguments, OpaqueFunction(function=_transport), rviz, OpaqueFunction(function=_segmentation_node)]
+    )
+
+
+def _transport(context: LaunchContext) -> list[SetEnvironmentVariable]:
+    if transport_is_chosen(context.environment):
+        return []
+    return [SetEnvironmentVariable(name, value) for name, value in large_image_environment().items()]
 
 
 def _segmentation_node(context: LaunchContext) -> list[Node]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image
 from sdcpc_ros.bag_io import stamp_of
 from sdcpc_ros.conversions import NS_PER_S
 from sdcpc_ros.node_process import NodeError
+from sdcpc_ros.transport import large_image_environment
 
 POLL_S = 0.05
 """Longest wait in one go, so that Ctrl-C and a dead node are noticed soon."""
@@ -32,22 +33,29 @@ def isolated_ros(log_dir: str) -> Iterator[None]:
         log_dir: where ROS writes its log files.
     """
     variables = {
-        # The default transports of Fast DDS lose most large images, and LOCALHOST makes it ignore this choice.
-        "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA",
+        **large_image_environment(),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
         "ROS_LOG_DIR": log_dir,
+        # A user's own choice for the robot would lead elsewhere.
+        "FASTDDS_BUILTIN_TRANSPORTS": None,
+        "ROS_DISCOVERY_SERVER": None,
+        "ROS_STATIC_PEERS": None,
     }
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    _set_environment(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set_environment(before)
+
+
+def _set_environment(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @dataclass

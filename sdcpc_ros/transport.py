@@ -1,9 +1,27 @@
 """Whether large images will get through the middleware, judged before any is lost."""
 
+import os
 from collections.abc import Mapping
+from importlib.resources import files
 
-LARGE_DATA = "FASTDDS_BUILTIN_TRANSPORTS"
-"""Environment variable that chooses Fast DDS's transports."""
+PROFILES_FILE = "FASTDDS_DEFAULT_PROFILES_FILE"
+"""Environment variable that names a file with Fast DDS's transports."""
+OLD_PROFILES_FILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+"""The same in Fast DDS 2, which comes with ROS 2 Humble and Jazzy."""
+BUILTIN_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+"""Environment variable that chooses among transports that need no file."""
+
+
+def large_image_environment() -> dict[str, str]:
+    """Environment variables with which Fast DDS passes on large images; other middleware ignores them."""
+    # Fast DDS 3 complains of the old name.
+    old = [OLD_PROFILES_FILE] if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else []
+    return dict.fromkeys([PROFILES_FILE, *old], str(files("sdcpc_ros") / "fastdds.xml"))
+
+
+def transport_is_chosen(environment: Mapping[str, str]) -> bool:
+    """Whether someone has chosen the transports of Fast DDS."""
+    return _has_profiles(environment) or BUILTIN_TRANSPORTS in environment
 
 
 def transport_advice(rmw_identifier: str, environment: Mapping[str, str]) -> str | None:
@@ -16,16 +34,20 @@ def transport_advice(rmw_identifier: str, environment: Mapping[str, str]) -> str
     Returns:
         A sentence for the log; None where nothing is known to be wrong.
     """
-    if not rmw_identifier.startswith("rmw_fastrtps"):
+    if not rmw_identifier.startswith("rmw_fastrtps") or _has_profiles(environment):
         return None
-    if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST":
-        return (
-            "ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST makes Fast DDS lose most images over 0.5 MB, whatever "
-            f"{LARGE_DATA} says: unset it and keep machines apart by ROS_DOMAIN_ID"
-        )
-    if environment.keys() & {LARGE_DATA, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}:
+    if BUILTIN_TRANSPORTS not in environment:
+        reason = "with its default transports"
+    elif environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST":
+        reason = f"with ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, which overrules {BUILTIN_TRANSPORTS}"
+    else:
         return None
+    change = " ".join(f"{name}={path}" for name, path in large_image_environment().items())
     return (
-        "Fast DDS loses most images over 0.5 MB with its default transports: set "
-        f"{LARGE_DATA}=LARGE_DATA for this node, the camera and every subscriber (docs/ros.md says more)"
+        f"Fast DDS loses most images over 0.5 MB {reason}: set {change} for this node, the camera and every "
+        "subscriber (docs/ros.md says more)"
     )
+
+
+def _has_profiles(environment: Mapping[str, str]) -> bool:
+    return PROFILES_FILE in environment or OLD_PROFILES_FILE in environment

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdcpc_ros.transport import large_image_environment
+
 TIMEOUT_S = 60.0
 """For machines that are slow or busy; nothing here waits that long when all is well."""
 WORKING_SIZE_HW = (64, 96)
@@ -33,9 +35,10 @@ def own_domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep parallel test runs from meeting on the network."""
     patch = pytest.MonkeyPatch()
     patch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    # Not LOCALHOST, with which Fast DDS ignores the choice of transports.
     patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    patch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    patch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
+    for name, value in large_image_environment().items():
+        patch.setenv(name, value)
     patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
     yield
     patch.undo()
@@ -83,10 +86,10 @@ class NodeProcess:
             assert time.monotonic() < deadline, f"no {text!r} in the node's log:\n{self.log}"
             time.sleep(0.05)
 
-    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+    def end(self, number: signal.Signals = signal.SIGINT, timeout_s: float = TIMEOUT_S) -> int:
         """Send the signal and wait for the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(TIMEOUT_S)
+        return self.process.wait(timeout_s)
 
 
 @pytest.fixture(scope="session")
@@ -233,9 +236,14 @@ class Peer:
 def ros_context(own_domain: None) -> Iterator:
     """A ROS context of the tests' own."""
     rclpy = pytest.importorskip("rclpy")
+    from rclpy.node import Node
+
     context = rclpy.Context()
     rclpy.init(context=context)
+    # The DDS participant lives as long as its context has a node: without this one each peer would make its own.
+    anchor = Node("anchor", context=context)
     yield context
+    anchor.destroy_node()
     context.try_shutdown()
 
 
