@@ -66,7 +66,13 @@ def image_message(header: Any, pixels: "np.ndarray") -> Any:
 
 
 def stamp_of(raw: bytes) -> int:
-    """Stamp (ns) of a serialized message that begins with a header."""
+    """Stamp (ns) of a serialized message that begins with a header.
+
+    Raises:
+        InputError: the message is too short for one.
+    """
+    if len(raw) < 12:
+        raise InputError(f"a message of {len(raw)} bytes has no header")
     # Four bytes tell the encoding, the second of them the byte order; then sec and nanosec.
     sec, nanosec = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)
     return sec * 1_000_000_000 + nanosec

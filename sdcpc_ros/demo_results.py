@@ -23,7 +23,8 @@ SHEET_ROWS = 4
 FILES = {
     "overlay.mp4": "the drive with its labels",
     "contact_sheet.png": "a few moments side by side",
-    "segmentation.mcap": "images, labels and overlays: ros2 bag play",
+    "segmentation.mcap": "images, labels and overlays: ros2 bag play -s mcap FILE; ROS 2 Humble needs the package\n"
+    "ros-humble-rosbag2-storage-mcap",
     "report.json": "these figures and how they came to be",
     "node.log": "what the node said",
 }
@@ -36,6 +37,8 @@ HELD = (
 def make_pictures(recording: Path, topic: str, labels: LabelSet, run: ReplayRun, out: Path) -> dict[str, Any]:
     """Make the pictures of a recording and measure it, showing progress.
 
+    The video has the size of the first frame, and repeats its last picture where frames could not be read.
+
     Args:
         recording: bag with frames, answers and perhaps the truth.
         topic: the frames.
@@ -47,29 +50,43 @@ def make_pictures(recording: Path, topic: str, labels: LabelSet, run: ReplayRun,
         The figures of the report; ``mIoU`` is None without truth.
 
     Raises:
-        InputError: the recording cannot be read, or its frames differ in size.
+        InputError: the recording cannot be read.
         OutputError: a picture cannot be written.
     """
     confusion = ConfusionMatrix(labels.num_classes, labels.ignore_index)
-    on_sheet = {run.sent * (2 * i + 1) // (2 * SHEET_ROWS) for i in range(SHEET_ROWS)}
-    rows = []
+    on_sheet = [run.sent * (2 * i + 1) // (2 * SHEET_ROWS) for i in range(SHEET_ROWS)]
+    rows: list[SheetRow] = []
     has_truth = False
-    before_first_answer = 0
+    before_first_answer = written = 0
+    last = None
     recorded = moments(recording, labels, topic, "/segmentation/label", TRUTH_TOPIC)
     with (
         VideoWriter(out / "overlay.mp4", run.rate_hz, overwrite=True) as video,
         progress(recorded, "making the pictures", run.sent) as shown,
     ):
-        for index, moment in enumerate(shown):
-            video.write(overlay(moment.frame, moment.label_map, labels))
+        for moment in shown:
+            seconds = (moment.bag_ns - run.first_bag_ns) / 1e9
+            picture = overlay(moment.frame, moment.label_map, labels)
+            if last is None:
+                last = picture
+            elif picture.shape != last.shape:
+                picture = cv2.resize(picture, last.shape[1::-1], interpolation=cv2.INTER_AREA)
+            for _ in range(written, round(seconds * run.rate_hz)):
+                video.write(last)
+                written += 1
+            video.write(picture)
+            last = picture
             before_first_answer += moment.answer_age_ns is None
             if moment.truth is not None:
                 has_truth = True
                 confusion.update(moment.label_map, moment.truth)
-            if index in on_sheet:
-                caption = f"{(moment.bag_ns - run.first_bag_ns) / 1e9:.1f} s, {_age_in_words(moment.answer_age_ns)}"
-                rows.append(SheetRow(caption, moment.frame, moment.label_map, moment.truth))
-    _, png = cv2.imencode(".png", cv2.cvtColor(contact_sheet(rows, labels), cv2.COLOR_RGB2BGR))
+            caption = f"{seconds:.1f} s, {_age_in_words(moment.answer_age_ns)}"
+            row = SheetRow(caption, moment.frame, moment.label_map, moment.truth)
+            if on_sheet and written >= on_sheet[0]:
+                on_sheet = [index for index in on_sheet if index > written]
+                rows.append(row)
+            written += 1
+    _, png = cv2.imencode(".png", cv2.cvtColor(contact_sheet(rows or [row], labels), cv2.COLOR_RGB2BGR))
     sheet = out / "contact_sheet.png"
     with output_errors(sheet), atomic_output(sheet, overwrite=True) as draft:
         draft.write_bytes(png)

@@ -10,6 +10,8 @@ from sdcpc_core.errors import InputError
 from sdcpc_core.labels import LabelSet
 from sdcpc_ros.bag_io import IMAGE, BagReader, decode, decode_frame, stamp_of
 
+LABEL_DTYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "<u2", "16UC1": "<u2"}
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -40,7 +42,8 @@ def moments(path: str | Path, labels: LabelSet, topic: str, label_topic: str, tr
         labels: what the class ids mean.
         topic: the frames.
         label_topic: the answers, in the order of their frames, each with the stamp of its frame.
-        truth_topic: true labels with the stamps of their frames; may be absent.
+        truth_topic: true labels with the stamps of their frames; may be absent, and what is no label map of its
+            frame's size is left out.
 
     Raises:
         InputError: the bag cannot be read.
@@ -49,12 +52,14 @@ def moments(path: str | Path, labels: LabelSet, topic: str, label_topic: str, tr
         answer_of, truth_of = _ByStamp(answers, label_topic), _ByStamp(truths, truth_topic)
         held, held_ns = None, 0
         for connection, bag_ns, raw in frames.messages(topic):
-            stamp_ns = stamp_of(raw)
-            answer, truth = answer_of.take(stamp_ns), truth_of.take(stamp_ns)
             try:
+                stamp_ns = stamp_of(raw)
                 _, frame = decode_frame(raw, connection.msgtype)
             except InputError:
                 continue
+            answer, truth = answer_of.take(stamp_ns), truth_of.take(stamp_ns)
+            if truth is not None and truth.shape != frame.shape[:2]:
+                truth = None
             if answer is not None:
                 held, held_ns = answer, stamp_ns
             if held is None or held.shape != frame.shape[:2]:
@@ -68,13 +73,25 @@ class _ByStamp:
     """Label images of one topic, taken one by one by the stamps of the frames they belong to."""
 
     def __init__(self, reader: BagReader, topic: str) -> None:
-        self._messages = reader.messages(topic)
+        # A topic of this name in somebody's own bag may carry anything.
+        self._messages = (raw for connection, _, raw in reader.messages(topic) if connection.msgtype == IMAGE)
         self._next = next(self._messages, None)
 
     def take(self, stamp_ns: int) -> np.ndarray | None:
-        if self._next is None or stamp_of(self._next[2]) != stamp_ns:
+        while self._next is not None and stamp_of(self._next) < stamp_ns:
+            self._next = next(self._messages, None)
+        if self._next is None or stamp_of(self._next) != stamp_ns:
             return None
-        (_, _, raw), self._next = self._next, next(self._messages, None)
+        raw, self._next = self._next, next(self._messages, None)
+        return _label_map(raw)
+
+
+def _label_map(raw: bytes) -> np.ndarray | None:
+    try:
         message = decode(raw, IMAGE)
-        wide = message.data.view("<u2") if message.encoding == "mono16" else message.data
-        return wide.reshape(message.height, message.width)
+    except InputError:
+        return None
+    dtype = LABEL_DTYPES.get(message.encoding)
+    if dtype is None or message.data.size != message.height * message.width * np.dtype(dtype).itemsize:
+        return None
+    return message.data.view(dtype).reshape(message.height, message.width)

@@ -23,9 +23,11 @@ from sdcpc_core.video import START_NS, VideoWriter, read_video
 from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, BagReader, decode, decode_frame, image_message, standard_types
 from sdcpc_ros.bag_writer import BagWriter
 from sdcpc_ros.demo import demo
+from sdcpc_ros.demo_results import make_pictures
 from sdcpc_ros.demo_source import CAMERA_TOPIC, DEMO_SEED, TRUTH_TOPIC, record_drive, record_video
 from sdcpc_ros.node_process import NodeError
 from sdcpc_ros.recording import moments
+from sdcpc_ros.replay import ReplayRun
 
 LABEL_TOPIC = "/segmentation/label"
 STRING = "std_msgs/msg/String"
@@ -222,3 +224,40 @@ def test_the_last_answer_is_held(tmp_path):
     assert [moment.label_map[0, 0] for moment in shown] == [255, 1, 1, 3, 3]
     assert [moment.answer_age_ns for moment in shown] == [None, 0, PERIOD_NS, 0, PERIOD_NS]
     assert [None if moment.truth is None else moment.truth[0, 0] for moment in shown] == [10, 9, None, 7, 6]
+
+
+def test_messages_without_a_frame_cost_no_others(tmp_path):
+    """Truth from before the camera started, and what is no truth: another type, another size, colours."""
+    truth = [np.full((4, 6), 1, np.uint8), np.full((4, 6), 2, np.uint8), np.full((8, 6), 3, np.uint8)]
+    truth += [np.full((4, 6, 3), 4, np.uint8), np.full((4, 6), 5, np.uint16)]
+    with BagWriter(tmp_path / "run.mcap") as writer:
+        camera, label = writer.add_topic(CAMERA_TOPIC, IMAGE), writer.add_topic(LABEL_TOPIC, STRING)
+        true_label = writer.add_topic(TRUTH_TOPIC, IMAGE)
+        for index, pixels_of in enumerate(truth):
+            stamp_ns = START_NS + index * PERIOD_NS
+            writer.write(true_label, stamp_ns, image_message(header(stamp_ns), pixels_of))
+            if index:
+                writer.write(camera, stamp_ns, image_message(header(stamp_ns), np.zeros((4, 6, 3), np.uint8)))
+        writer.write(camera, stamp_ns, b"\0\1\0\0")
+        writer.write(label, stamp_ns, standard_types().types[STRING]("no labels"))
+    shown = list(moments(tmp_path / "run.mcap", CAMVID, CAMERA_TOPIC, LABEL_TOPIC, TRUTH_TOPIC))
+    assert [None if moment.truth is None else moment.truth[0, 0] for moment in shown] == [2, None, None, 5]
+    assert {moment.answer_age_ns for moment in shown} == {None}
+
+
+def test_a_change_of_size_and_bad_frames_make_no_other_video(tmp_path):
+    """Every second frame is no picture, and in the middle the camera changes its size."""
+    with BagWriter(tmp_path / "run.mcap") as writer:
+        camera = writer.add_topic(CAMERA_TOPIC, IMAGE)
+        for index in range(9):
+            stamp_ns = START_NS + index * PERIOD_NS
+            size_hw = (64, 96) if index < 4 else (96, 128)
+            message = image_message(header(stamp_ns), np.full((*size_hw, 3), 20 * index, np.uint8))
+            message.encoding = "martian" if index % 2 else "rgb8"
+            writer.write(camera, stamp_ns, message)
+    run = ReplayRun(9, START_NS, START_NS + 8 * PERIOD_NS, latency_ms=[1.0], lag_ms=[1.0])
+    make_pictures(tmp_path / "run.mcap", CAMERA_TOPIC, CAMVID, run, tmp_path)
+    footage = read_video(tmp_path / "overlay.mp4")
+    frames = [frame for frame, _ in footage]
+    assert {frame.shape for frame in frames} == {(64, 96, 3)}
+    assert [round(frame.mean() / 20) for frame in frames] == [0, 0, 2, 2, 4, 4, 6, 6, 8]
