@@ -41,12 +41,14 @@ class NodeParameters:
     checkpoint: Annotated[str, Setting("checkpoint file (.safetensors); empty: the one shipped with the package")] = ""
     device: Annotated[str, Setting("where the network runs: cpu, cuda, cuda:1; auto: the GPU if there is one")] = "auto"
     precision: Annotated[str, Setting("arithmetic of the network: fp32, bf16 or fp16")] = "fp32"
-    cpu_threads: Annotated[int, Setting("threads of the network on the CPU; 0: PyTorch's choice", low=0)] = 0
+    cpu_threads: Annotated[int, Setting("threads of the network on the CPU; 0: PyTorch's choice", low=0, high=1024)] = 0
     working_size: Annotated[
         tuple[int, int],
         Setting("height and width (pixels) at which the network works; 0, 0: the checkpoint's", low=0),
     ] = (0, 0)
-    max_gap_s: Annotated[float, Setting("a longer pause between two stamps (s) restarts the stream", low=0.001)] = 2.0
+    max_gap_s: Annotated[
+        float, Setting("a longer pause between two stamps (s) restarts the stream", low=0.001, high=86400)
+    ] = 2.0
     overlay_alpha: Annotated[
         float, Setting("share of the class colours in the overlay; the rest is the image", low=0, high=1, live=True)
     ] = 0.5
@@ -111,8 +113,9 @@ def checked(name: str, value: Any) -> Any:
     found = tuple[tuple(map(type, value))] if isinstance(value, tuple) else type(value)
     if found != wanted:
         raise ConfigError(f"parameter {name} is {value!r}; it must be {_IN_WORDS[wanted]}")
-    too_low = setting.low is not None and min(numbers) < setting.low
-    too_high = setting.high is not None and max(numbers) > setting.high
-    if too_low or too_high:
+    # Asked this way round, because no comparison with a NaN is true.
+    high_enough = setting.low is None or all(number >= setting.low for number in numbers)
+    low_enough = setting.high is None or all(number <= setting.high for number in numbers)
+    if not (high_enough and low_enough):
         raise ConfigError(f"parameter {name} is {value!r}; it must be {setting.limits}")
     return value

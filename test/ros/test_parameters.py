@@ -53,7 +53,11 @@ def test_values_take_the_type_of_their_parameter(name, value, wanted):
     [
         ("overlay_alpha", 1.5, "0 to 1"),
         ("overlay_alpha", "half", "a number"),
-        ("cpu_threads", -1, "at least 0"),
+        ("overlay_alpha", float("nan"), "0 to 1"),
+        ("max_gap_s", float("inf"), "0.001 to 86400"),
+        ("max_gap_s", float("nan"), "0.001 to 86400"),
+        ("cpu_threads", -1, "0 to 1024"),
+        ("cpu_threads", 10**6, "0 to 1024"),
         ("working_size", [480], "two whole numbers"),
         ("working_size", [480, -1], "at least 0"),
         ("autostart", 1, "true or false"),
