@@ -18,7 +18,7 @@ from sdcpc_ros.latest_worker import LatestWorker
 from sdcpc_ros.outputs import SegmentationOutputs, is_wanted
 
 SILENCE_S = 5.0
-"""After this long without a first image the node says what it sees of the topic."""
+"""After this long without an image the node says, once per silence, what it sees of the topic."""
 REPEAT_S = 5.0
 """At most one message in this time about frames that fail."""
 
@@ -105,6 +105,8 @@ class Camera:
         self._silence_timer = node.create_timer(
             SILENCE_S, self._on_silence, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
+        self._received_before = 0
+        self._said_of_silence: str | None = None
         self._worker = LatestWorker(self._answer, prepare=prepare_thread)
 
     def close(self) -> None:
@@ -154,13 +156,20 @@ class Camera:
         self._outputs.publish(header, frame, result, self._segmenter.labels, self.overlay_alpha)
 
     def _on_silence(self) -> None:
-        self._silence_timer.cancel()
-        if self.counts.received:
+        if self.counts.received > self._received_before:
+            self._received_before = self.counts.received
+            self._said_of_silence = None
             return
         topic = self._subscription.topic_name
         types = [publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(topic)]
         seen = f"it has publishers of {', '.join(types)}" if types else "nobody publishes it"
-        self._log.warning(
-            f"no image on {topic} for {SILENCE_S:g} s: {seen}. Remap 'image' to the camera's topic; if it is the "
-            "right one, look at the QoS of its publisher and at the transport of large messages"
-        )
+        if self.counts.received:
+            advice = "images came before: has the camera stopped?"
+        elif types:
+            advice = "look at the type, the QoS of the publisher and the transport of large messages"
+        else:
+            advice = "has the camera started? 'image' is to be remapped to its topic"
+        text = f"no image on {topic} for {SILENCE_S:g} s: {seen}; {advice}"
+        if text != self._said_of_silence:
+            self._said_of_silence = text
+            self._log.warning(text)

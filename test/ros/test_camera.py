@@ -34,6 +34,7 @@ class RecordingNode:
     def __init__(self) -> None:
         self.logged = []
         self.publishers = {}
+        self.types_on_topic = []
         self.context = SimpleNamespace(ok=lambda: True)
 
     def create_lifecycle_publisher(self, message_class, topic, qos, **options):
@@ -57,7 +58,7 @@ class RecordingNode:
         return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=5))
 
     def get_publishers_info_by_topic(self, topic):
-        return [SimpleNamespace(topic_type="sensor_msgs/msg/CompressedImage")]
+        return [SimpleNamespace(topic_type=name) for name in self.types_on_topic]
 
     def destroy_timer(self, timer) -> None:
         pass
@@ -161,14 +162,24 @@ def test_an_error_costs_one_frame(node, camera, segmenter, error, count, said):
     assert said in node.logged[0]
 
 
-def test_silence_tells_what_is_on_the_topic(node, camera):
+def test_silence_is_told_once_and_again_when_the_topic_changes(node, camera):
     node.fall_silent()
-    assert "no image on /image" in node.logged[0]
-    assert "sensor_msgs/msg/CompressedImage" in node.logged[0]
+    node.fall_silent()
+    node.types_on_topic = ["sensor_msgs/msg/CompressedImage"]
+    node.fall_silent()
+    nobody, compressed = node.logged
+    assert "no image on /image" in nobody
+    assert "nobody publishes it; has the camera started?" in nobody
+    assert "publishers of sensor_msgs/msg/CompressedImage; look at the type" in compressed
 
 
-def test_no_warning_once_frames_have_come(node, camera):
-    deliver(node, camera, image(1))
-    node.logged.clear()
-    node.fall_silent()
-    assert node.logged == []
+def test_each_silence_of_a_camera_that_had_come_is_told(node, camera):
+    for _ in range(2):
+        deliver(node, camera, image(1))
+        node.logged.clear()
+        node.fall_silent()
+        assert node.logged == []
+        node.fall_silent()
+        node.fall_silent()
+        assert len(node.logged) == 1
+        assert "has the camera stopped?" in node.logged[0]
