@@ -22,6 +22,7 @@ SHARED_FILES = [
     "sdcpc_ros/package.xml",
     "sdcpc_ros/launch/segmentation.launch.py",
     "sdcpc_ros/config/segmentation.yaml",
+    "sdcpc_ros/config/fastdds.xml",
     "sdcpc_ros/config/train/camvid_resnet18.yaml",
 ]
 """What ROS tools look for below share/."""
@@ -68,7 +69,8 @@ def test_colcon_builds_a_node_that_runs(sources, options):
     executable = prefix / "lib" / "sdcpc_ros" / "segmentation_node"
     # What `ros2 run` does after the two setup files; the domain keeps other nodes of this machine out.
     command = ["bash", "-c", f"source install/setup.bash && exec '{executable}'"]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ROS_DOMAIN_ID": "87"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "ROS_DOMAIN_ID": str(1 + os.getpid() % 100)}
     with subprocess.Popen(command, cwd=workspace, env=environment, stderr=subprocess.PIPE, text=True) as node:
         try:
             log = []
