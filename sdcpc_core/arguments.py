@@ -1,6 +1,7 @@
 """Command-line arguments that several commands share."""
 
 import argparse
+import math
 from pathlib import Path
 
 
@@ -15,6 +16,17 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what becomes of an older output, and where the figures go."""
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what the terminal shows")
+
+
+def positive_number(text: str) -> float:
+    """Read a number that is positive and finite."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return number
 
 
 def size_hw(text: str) -> tuple[int, int]:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdcpc_core.arguments import add_segmenter_arguments, size_hw
+from sdcpc_core.arguments import add_segmenter_arguments, positive_number, size_hw
 from sdcpc_core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from sdcpc_ros.node_process import NodeProcess
     from sdcpc_ros.replay import ReplayRun
 
@@ -33,12 +35,14 @@ def _run(arguments: argparse.Namespace, workspace: Path) -> None:
     from sdcpc_core.checkpoint import default_checkpoint, read_header
     from sdcpc_core.output import make_folder
     from sdcpc_core.report import write_report
+    from sdcpc_core.streaming import find_device
     from sdcpc_ros.demo_results import make_pictures, print_report
     from sdcpc_ros.node_process import NodeProcess
     from sdcpc_ros.replay import isolated_ros
 
     checkpoint = arguments.checkpoint or default_checkpoint()
     header = read_header(checkpoint)
+    device = find_device(arguments.device)
     out = make_folder(arguments.out)
     recording = out / "segmentation.mcap"
     namespace = f"/demo_{os.getpid()}"
@@ -49,9 +53,10 @@ def _run(arguments: argparse.Namespace, workspace: Path) -> None:
         NodeProcess(out / "node.log", parameters, namespace=namespace) as node,
     ):
         source, topic = _source(arguments, workspace)
+        _check_frames(source, topic)
         run = _record(source, topic, recording, node, namespace)
     figures = make_pictures(recording, topic, header.labels, run, out)
-    report = {**_facts(arguments, checkpoint, header), "topic": topic, **figures}
+    report = {**_facts(arguments, device, checkpoint, header), "topic": topic, **figures}
     write_report(out / "report.json", report)
     print_report(report, out)
 
@@ -70,6 +75,24 @@ def _source(arguments: argparse.Namespace, workspace: Path) -> tuple[Path, str]:
     else:
         record_drive(path, seconds=arguments.seconds, rate_hz=arguments.rate, size_hw=arguments.size)
     return path, CAMERA_TOPIC
+
+
+def _check_frames(source: Path, topic: str) -> None:
+    """Refuse a bag without one frame that the node can answer, before it is played to its end."""
+    from sdcpc_core.models.video_model import check_size
+    from sdcpc_ros.bag_io import BagReader, decode_frame
+
+    causes = set()
+    with BagReader(source) as reader:
+        for connection, _, raw in reader.messages(topic):
+            try:
+                _, frame = decode_frame(raw, connection.msgtype)
+                check_size(frame.shape[:2])
+            except InputError as err:
+                causes.add(str(err))
+            else:
+                return
+    raise InputError(f"no frame on {topic} is usable: {'; '.join(sorted(causes))}")
 
 
 def _record(source: Path, topic: str, recording: Path, node: "NodeProcess", namespace: str) -> "ReplayRun":
@@ -114,23 +137,21 @@ def _record(source: Path, topic: str, recording: Path, node: "NodeProcess", name
             if not run.answered:
                 raise NodeError(f"the node answered none of {run.sent} frames")
         except NodeError as err:
-            raise NodeError(f"{err}\n{node.log_path} ends with:\n{node.log_tail()}") from err
+            raise NodeError(": ".join(filter(None, [str(err), node.last_error()])) + f"; see {node.log_path}") from err
     return run
 
 
-def _facts(arguments: argparse.Namespace, checkpoint: Path, header: Any) -> dict[str, Any]:
+def _facts(arguments: argparse.Namespace, device: "torch.device", checkpoint: Path, header: Any) -> dict[str, Any]:
     import torch
 
     from sdcpc_core.report import run_facts
     from sdcpc_ros.demo_source import DEMO_SEED
 
     synthetic = not (arguments.video or arguments.bag)
-    on_gpu = arguments.device.startswith("cuda") or (arguments.device == "auto" and torch.cuda.is_available())
     return {
         **run_facts(vars(arguments)),
         "seed": DEMO_SEED if synthetic else None,
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-        "cpu_threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "checkpoint": {"path": str(checkpoint), "model": header.model_name, "provenance": dict(header.provenance)},
     }
 
@@ -143,9 +164,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     footage.add_argument("--bag", metavar="BAG", type=Path, help="play a bag")
     parser.add_argument("--topic", help="images of the bag; needed where it has several image topics")
     drive = parser.add_argument_group("synthetic drive")
-    drive.add_argument("--seconds", metavar="S", type=float, default=15.0, help="length (default: %(default)s)")
     drive.add_argument(
-        "--rate", metavar="HZ", type=float, default=15.0, help="frames per second (default: %(default)s)"
+        "--seconds", metavar="S", type=positive_number, default=15.0, help="length (default: %(default)s)"
+    )
+    drive.add_argument(
+        "--rate", metavar="HZ", type=positive_number, default=15.0, help="frames per second (default: %(default)s)"
     )
     drive.add_argument("--size", metavar="HxW", type=size_hw, default=(360, 480), help="default: 360x480")
     add_segmenter_arguments(parser)

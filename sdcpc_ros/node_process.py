@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,11 @@ from sdcpc_core.output import write_error
 
 PATIENCE_S = 10.0
 """How long the node may take to finish its frame after it was asked to end."""
-TAIL_LINES = 15
+ERROR = re.compile(
+    r"^\[(?:ERROR|FATAL)\] \[[^]]*\] \[[^]]*\]: (?!.*Traceback)(.*)|^([\w.]+(?:Error|Exception): .*)",
+    re.MULTILINE,
+)
+"""What tells a reason in the log: a line of the node's logger, or the last of a traceback."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -80,9 +85,11 @@ class NodeProcess:
         if (code := self._process.poll()) is not None:
             raise NodeError(f"the node ended with exit code {code}")
 
-    def log_tail(self) -> str:
-        """The last lines the node said."""
-        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+    def last_error(self) -> str:
+        """The last error in the log, in one line; empty where there is none."""
+        errors = ERROR.findall(self.log_path.read_text(errors="replace"))
+        # What a user of ROS could do next is of no use here: this node is gone.
+        return "".join(errors[-1]).partition(". Correct it")[0] if errors else ""
 
 
 def _end_with_parent() -> Callable[[], None]:

@@ -153,7 +153,7 @@ class Replay:
             state = self._node_state()
             if state == "unconfigured":
                 # The node answers only after it has tried to start itself.
-                raise NodeError("the node could not configure itself; its log says why")
+                raise NodeError("the node could not configure itself")
             if state is not None:
                 waiting_for = f"the node to become active (it is {state}) and for its topics"
             if state == "active" and self._connected():

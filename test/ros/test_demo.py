@@ -16,7 +16,7 @@ pytest.importorskip("rosbags", reason="bags need rosbags: pip install '.[bag]'")
 pytest.importorskip("av", reason="video files need PyAV: pip install '.[video]'")
 
 from sdcpc_core.data.synthetic import SyntheticDrive
-from sdcpc_core.errors import ConfigError
+from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.metrics import ConfusionMatrix
 from sdcpc_core.video import START_NS, VideoWriter, read_video
@@ -25,7 +25,7 @@ from sdcpc_ros.bag_writer import BagWriter
 from sdcpc_ros.demo import demo
 from sdcpc_ros.demo_results import make_pictures
 from sdcpc_ros.demo_source import CAMERA_TOPIC, DEMO_SEED, TRUTH_TOPIC, record_drive, record_video
-from sdcpc_ros.node_process import NodeError
+from sdcpc_ros.node_process import NodeError, NodeProcess
 from sdcpc_ros.recording import moments
 from sdcpc_ros.replay import ReplayRun
 
@@ -132,10 +132,53 @@ def test_a_bag_live(tmp_path, small_checkpoint):
 
 def test_a_node_that_cannot_configure_says_why(tmp_path, small_checkpoint):
     run = f"--out {tmp_path} --checkpoint {small_checkpoint} --precision fp8 --seconds 0.2 --size 64x96"
-    with pytest.raises(NodeError, match=r"could not configure itself(.|\n)*node\.log ends with:(.|\n)*fp8"):
+    with pytest.raises(NodeError, match=r"could not configure itself: .*'fp8'.*[a-z0-9]; see .*node\.log$") as raised:
         demo(run.split())
+    assert "\n" not in str(raised.value)
+    assert "ros2" not in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["node.log"]
     assert leftovers(f"/demo_{os.getpid()}") == []
+
+
+@pytest.mark.parametrize(
+    ("log", "error"),
+    [
+        ("", ""),
+        ("[INFO] [1.0] [a.b]: fine\n[WARN] [1.0] [a.b]: no image\n", ""),
+        ("[ERROR] [1.0] [a.b]: cannot configure: no\n[ERROR] [2.0] [a.b]: frame lost: why\n", "frame lost: why"),
+        (
+            "[ERROR] [1.0] [a.b]: frame lost: Traceback (most recent call last):\n  x\nRuntimeError: why\n\n",
+            "RuntimeError: why",
+        ),
+        (
+            "Traceback (most recent call last):\n  File x\nsdcpc_core.errors.ConfigError: why\n",
+            "sdcpc_core.errors.ConfigError: why",
+        ),
+    ],
+)
+def test_the_last_error_of_a_log_is_found(tmp_path, log, error):
+    node = NodeProcess(tmp_path / "node.log", {}, namespace="/a")
+    node.log_path.write_text(log)
+    assert node.last_error() == error
+
+
+def test_a_bag_without_a_usable_frame_is_told_at_once(tmp_path, small_checkpoint):
+    for name, size_hw, encoding in [("small.mcap", (16, 16), "rgb8"), ("depth.mcap", (64, 96), "32FC1")]:
+        with BagWriter(tmp_path / name) as writer:
+            message = image_message(header(1), np.zeros((*size_hw, 3), np.uint8))
+            message.encoding = encoding
+            writer.write(writer.add_topic(CAMERA_TOPIC, IMAGE), 1, message)
+        run = f"--out {tmp_path / 'out'} --checkpoint {small_checkpoint} --bag {tmp_path / name}"
+        with pytest.raises(InputError, match=r"no frame on /camera/image_raw is usable: .*(16x16|32FC1)"):
+            demo(run.split())
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--rate"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-5", "0", "soon"])
+def test_lengths_and_rates_are_positive_numbers(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit, match="2"):
+        demo(["--out", str(tmp_path), f"{option}={value}"])
+    assert f"argument {option}: {value!r} is not a positive number" in capsys.readouterr().err
 
 
 def wait_for(condition: Callable[[], object]) -> None:
