@@ -197,7 +197,7 @@ def is_playing(out: Path) -> bool:
     ("number", "playing"),
     [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGHUP, True), (signal.SIGKILL, False)],
 )
-def test_an_interrupted_demo_leaves_no_process(tmp_path, small_checkpoint, number, playing):
+def test_an_interrupted_demo_leaves_no_process(tmp_path, tmp_path_factory, small_checkpoint, number, playing):
     length = "--seconds 20 --rate 2" if playing else "--seconds 60 --rate 5"
     run = f"demo --out {tmp_path} --checkpoint {small_checkpoint} {length} --size 64x96"
     program = (
@@ -206,7 +206,12 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path, small_checkpoint, numbe
         "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
         "from sdcpc_core.cli import main; sys.exit(main())"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, *run.split()], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *run.split()],
+        stderr=subprocess.DEVNULL,
+        # Killed, it cannot remove its workspace.
+        env=os.environ | {"TMPDIR": str(tmp_path_factory.mktemp("workspace"))},
+    )
     namespace = f"/demo_{process.pid}"
     wait_for(lambda: leftovers(namespace))
     if playing:
