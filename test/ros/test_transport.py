@@ -1,5 +1,6 @@
 """Advice on the transport of large images, given only where it applies; the profile that makes it needless."""
 
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -45,3 +46,18 @@ def test_the_profile_is_there_under_the_name_the_distribution_reads(monkeypatch,
     (path,) = {Path(value) for value in environment.values()}
     types = [tag.text for tag in ElementTree.parse(path).iter() if tag.tag.endswith("}type")]
     assert types == ["SHM", "UDPv4"]
+
+
+def test_isolation_takes_nothing_from_the_environment_and_gives_it_back(monkeypatch, tmp_path):
+    pytest.importorskip("rclpy")
+    from sdcpc_ros.replay import isolated_ros
+
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    monkeypatch.setenv("ROS_DISCOVERY_SERVER", "robot:11811")
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "profiles.xml")
+    monkeypatch.delenv("ROS_STATIC_PEERS", raising=False)
+    before = dict(os.environ)
+    with isolated_ros(str(tmp_path)):
+        assert os.environ.items() >= large_image_environment().items()
+        assert os.environ.keys().isdisjoint(["FASTDDS_BUILTIN_TRANSPORTS", "ROS_DISCOVERY_SERVER", "ROS_STATIC_PEERS"])
+    assert os.environ == before
