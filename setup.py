@@ -12,19 +12,22 @@ setup(
     maintainer="SD-CPC for ROS 2 maintainers",
     maintainer_email="maintainers@example.org",
     packages=find_packages(include=["sdcpc_core*", "sdcpc_ros*"]),
-    package_data={"sdcpc_core": ["checkpoints/*.safetensors", "checkpoints/*.md"]},
+    package_data={
+        "sdcpc_core": ["checkpoints/*.safetensors", "checkpoints/*.md"],
+        "sdcpc_ros": ["fastdds.xml"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/sdcpc_ros"]),
         ("share/sdcpc_ros", ["package.xml"]),
         ("share/sdcpc_ros/launch", glob("launch/*.launch.py")),
-        ("share/sdcpc_ros/config", glob("config/*.yaml") + glob("config/*.rviz")),
+        ("share/sdcpc_ros/config", glob("config/*.yaml") + glob("config/*.rviz") + ["sdcpc_ros/fastdds.xml"]),
         ("share/sdcpc_ros/config/train", glob("config/train/*.yaml")),
     ],
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.5",  # the network
         "numpy",  # images and label maps at every boundary
-        "opencv-python-headless",  # cv2: resizing, dilation, image files; no screen needed
+        "opencv-python-headless",  # cv2: image files, colours, drawing; no screen needed
         "safetensors",  # checkpoints that cannot run code
         "rich",  # progress bars and tables of the command line
     ],
@@ -35,7 +38,7 @@ setup(
             "jsonargparse[signatures]>=4.49",  # settings from YAML and from the command line alike
         ],
         "video": ["av"],  # read and write video files
-        "bag": ["rosbags", "rosbags-image"],  # bags and image messages without a ROS installation
+        "bag": ["rosbags"],  # read and write bags without a ROS installation
         # ROS 2 for machines without it: these wheels exist for Linux on x86-64 only, robots bring their own.
         "ros": [
             f"{wheel}; sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -45,9 +48,6 @@ setup(
                 "ros-lifecycle-msgs",
                 "ros-sensor-msgs",
                 "ros-std-msgs",
-                "ros-diagnostic-msgs",
-                "ros-rosgraph-msgs",
-                "ros-std-srvs",
             )
         ],
         "benchmark": ["transformers"],  # the SegFormer to compare with
