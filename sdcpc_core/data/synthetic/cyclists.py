@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+from sdcpc_core.data.synthetic.figures import HAIR, PHASES, PX_PER_M, SKIN, Canvas, add_shadow, dressed, folds
 from sdcpc_core.data.synthetic.labels import BICYCLIST
 from sdcpc_core.data.synthetic.noise import vary
 from sdcpc_core.data.synthetic.panels import PanelList, Panels, Texture
-from sdcpc_core.data.synthetic.people import HAIR, PHASES, PX_PER_M, SKIN, add_shadow, dressed, folds
 
 
 @dataclass
@@ -44,21 +43,9 @@ class Cyclist:
             self.pictures[phase] = parts.build()
         return self.pictures[phase]
 
-    def _canvas(self, width_m: float):
-        height, width = int(1.9 * PX_PER_M), int(width_m * PX_PER_M)
-        image = np.zeros((height, width, 4), np.uint8)
-
-        def at(x: float, up: float) -> tuple[int, int]:
-            return int(width / 2 + x * PX_PER_M), int(height - 1 - up * PX_PER_M)
-
-        def limb(points: list, thickness_m: float, colour: tuple) -> None:
-            for a, b in itertools.pairwise(points):
-                cv2.line(image, at(*a), at(*b), (*colour, 255), max(1, int(thickness_m * PX_PER_M)), cv2.LINE_AA)
-
-        return image, at, limb
-
     def _paint_side(self, angle: float) -> np.ndarray:
-        image, at, limb = self._canvas(1.8)
+        canvas = Canvas(1.8, 1.9)
+        image, at, limb = canvas.image, canvas.at, canvas.limb
         for x in (-0.52, 0.52):
             cv2.circle(image, at(x, 0.34), int(0.33 * PX_PER_M), (24, 24, 26, 255), 3, cv2.LINE_AA)
             cv2.circle(image, at(x, 0.34), 3, (90, 90, 92, 255), -1)
@@ -75,21 +62,12 @@ class Cyclist:
         limb([(-0.22, 0.98), (0.08, 1.40)], 0.2, self.coat)
         limb([(0.10, 1.38), (0.24, 1.12), (0.42, 1.02)], 0.09, tuple(int(c * 0.8) for c in self.coat))
         cv2.circle(image, at(0.17, 1.60), int(0.11 * PX_PER_M), (*self.skin, 255), -1, cv2.LINE_AA)
-        cv2.ellipse(
-            image,
-            at(0.16, 1.64),
-            (int(0.14 * PX_PER_M), int(0.11 * PX_PER_M)),
-            0,
-            180,
-            360,
-            (*self.helmet, 255),
-            -1,
-            cv2.LINE_AA,
-        )
+        canvas.oval((0.16, 1.64), (0.14, 0.11), self.helmet, 180, 360)
         return folds(image)
 
     def _paint_back(self, angle: float) -> np.ndarray:
-        image, at, limb = self._canvas(0.9)
+        canvas = Canvas(0.9, 1.9)
+        image, at, limb = canvas.image, canvas.at, canvas.limb
         limb([(0.0, 0.04), (0.0, 0.66)], 0.06, (26, 26, 28))
         limb([(-0.27, 1.0), (0.27, 1.0)], 0.04, (40, 40, 42))
         for side in (-1, 1):
@@ -118,28 +96,8 @@ class Cyclist:
             ]
         )
         cv2.fillPoly(image, [torso], (*self.coat, 255), cv2.LINE_AA)
-        cv2.ellipse(
-            image,
-            at(0.0, 1.60),
-            (int(0.09 * PX_PER_M), int(0.12 * PX_PER_M)),
-            0,
-            0,
-            360,
-            (*self.skin, 255),
-            -1,
-            cv2.LINE_AA,
-        )
-        cv2.ellipse(
-            image,
-            at(0.0, 1.65),
-            (int(0.115 * PX_PER_M), int(0.11 * PX_PER_M)),
-            0,
-            170,
-            370,
-            (*self.helmet, 255),
-            -1,
-            cv2.LINE_AA,
-        )
+        canvas.oval((0.0, 1.60), (0.09, 0.12), self.skin)
+        canvas.oval((0.0, 1.65), (0.115, 0.11), self.helmet, 170, 370)
         return folds(image)
 
 
