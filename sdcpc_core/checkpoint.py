@@ -15,7 +15,7 @@ from sdcpc_core.errors import CheckpointError, ConfigError
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import VideoModel, build_model
 from sdcpc_core.models.video_model import MIN_SIDE
-from sdcpc_core.output import atomic_output, write_error
+from sdcpc_core.output import atomic_output, output_errors
 
 FORMAT_VERSION = 1
 HEADER_KEY = "sdcpc"
@@ -112,12 +112,9 @@ def save_checkpoint(
     if model.options != described.options:
         raise CheckpointError(f"{path}: the model has options {model.options}, its header {described.options}")
     complete = replace(header, model_options=model.options)
-    with atomic_output(path, overwrite=True) as draft:
-        try:
-            # Not save_file, whose files only their owner may read.
-            draft.write_bytes(save(tensors, metadata={HEADER_KEY: complete.to_json()}))
-        except OSError as err:
-            raise write_error(path, err) from err
+    with output_errors(path), atomic_output(path, overwrite=True) as draft:
+        # Not save_file, whose files only their owner may read.
+        draft.write_bytes(save(tensors, metadata={HEADER_KEY: complete.to_json()}))
 
 
 def load_checkpoint(path: str | Path) -> tuple[VideoModel, CheckpointHeader]:

@@ -21,6 +21,9 @@ class CachedFrame(NamedTuple):
 class ReferenceCache(Protocol):
     """Past frames of one stream."""
 
+    def __len__(self) -> int:
+        """Number of frames kept."""
+
     def select(self, stamp_ns: int) -> list[CachedFrame]:
         """References for a target at this time, nearest first; empty when there is no past frame."""
 

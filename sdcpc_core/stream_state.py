@@ -12,7 +12,7 @@ import numpy as np
 
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.models.video_model import FrameState, check_size
-from sdcpc_core.reference_cache import NS_PER_S, CachedFrame, NearestAgeCache, OffsetCache
+from sdcpc_core.reference_cache import NS_PER_S, CachedFrame, NearestAgeCache, OffsetCache, ReferenceCache
 
 logger = logging.getLogger("sdcpc_core.streaming")
 
@@ -89,7 +89,7 @@ class StreamState:
             raise ConfigError(f"max_gap_s is {max_gap_s}; it must be a positive number of seconds")
         self.counts = StreamCounts()
         by_age = reference_offsets is None
-        self._cache = NearestAgeCache(reference_ages_s) if by_age else OffsetCache(reference_offsets)
+        self._cache: ReferenceCache = NearestAgeCache(reference_ages_s) if by_age else OffsetCache(reference_offsets)
         self._max_gap_ns = round(max_gap_s * NS_PER_S)
         self._last: Arrival | None = None
         self._said: set[ResetReason | str] = set()

@@ -181,7 +181,7 @@ class Segmenter:
         black = np.zeros((*size_hw, 3), np.uint8)
         stream = self.stream()
         for stamp_ns in (1, 2):
-            self.step_batch([StreamFrame(stream, black, stamp_ns)])
+            stream.step(black, stamp_ns)
 
     @torch.inference_mode()
     def _step_group(
