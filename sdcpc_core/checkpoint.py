@@ -16,10 +16,10 @@ from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import VideoModel, build_model
 from sdcpc_core.models.video_model import MIN_SIDE
 from sdcpc_core.output import atomic_output, output_errors
+from sdcpc_core.tensor_check import check_tensors
 
 FORMAT_VERSION = 1
 HEADER_KEY = "sdcpc"
-FLOAT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHIPPED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "camvid_resnet18.safetensors"
 
 
@@ -108,7 +108,7 @@ def save_checkpoint(
     """
     tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
     described = _skeleton(header)
-    _check_tensors(tensors, described.state_dict(), path)
+    check_tensors(tensors, described.state_dict(), f"{path} does not fit its model")
     if model.options != described.options:
         raise CheckpointError(f"{path}: the model has options {model.options}, its header {described.options}")
     complete = replace(header, model_options=model.options)
@@ -132,7 +132,7 @@ def load_checkpoint(path: str | Path) -> tuple[VideoModel, CheckpointHeader]:
         raise CheckpointError(f"{path}: {err}") from err
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    _check_tensors(tensors, wanted, path)
+    check_tensors(tensors, wanted, f"{path} does not fit its model")
     model = header.build()
     model.load_state_dict(tensors)
     return model.eval().to(memory_format=torch.channels_last), header
@@ -178,34 +178,3 @@ def _skeleton(header: CheckpointHeader) -> VideoModel:
 def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-
-
-def _check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str | Path) -> None:
-    problems = []
-    if missing := sorted(wanted.keys() - found.keys()):
-        problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
-    if unexpected := sorted(found.keys() - wanted.keys()):
-        problems.append(f"{len(unexpected)} tensors are unexpected ({_some(unexpected)})")
-    shared = sorted(wanted.keys() & found.keys())
-    misshapen = [
-        f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}"
-        for name in shared
-        if found[name].shape != wanted[name].shape
-    ]
-    if misshapen:
-        problems.append(f"{len(misshapen)} tensors have another shape ({_some(misshapen)})")
-    mistyped = [f"{name} is {found[name].dtype}" for name in shared if not _fits(found[name].dtype, wanted[name].dtype)]
-    if mistyped:
-        problems.append(f"{len(mistyped)} tensors have another type ({_some(mistyped)})")
-    elif infinite := [name for name in shared if not found[name].isfinite().all()]:
-        problems.append(f"{len(infinite)} tensors hold values that are not finite ({_some(infinite)})")
-    if problems:
-        raise CheckpointError(f"{path} does not fit its model: {'; '.join(problems)}")
-
-
-def _fits(found: torch.dtype, wanted: torch.dtype) -> bool:
-    return found in FLOAT_TYPES if wanted.is_floating_point else found == wanted
-
-
-def _some(items: list[str]) -> str:
-    return ", ".join(items[:3]) + (", …" if len(items) > 3 else "")
