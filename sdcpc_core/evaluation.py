@@ -79,7 +79,7 @@ def evaluate(argv: list[str]) -> None:
     is_video = spacing_s <= VIDEO_SPACING_S
     if is_video:
         data.check_frames()
-    references = arguments.references if is_video else ()
+    references = arguments.references if is_video and segmenter.model.reference_ages_s else ()
     runs = {"references": references, "self": ()} if references else {"self": ()}
     main, *_ = runs
     scores = {}

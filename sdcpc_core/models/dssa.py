@@ -6,34 +6,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcpc_core.models.layers import FeedForward, mlp, positive
+from sdcpc_core.models.layers import FeedForward, mlp
 from sdcpc_core.ops.deform_conv import regular_grid
-from sdcpc_core.ops.window_attention import selective_window_attention
+from sdcpc_core.ops.window_attention import Weighting, selective_window_attention
 
 
 class Difference(Enum):
-    """How a stage perceives what changed between two frames."""
+    """How a stage perceives what changed between two frames: interleaved rows or columns, or their difference."""
 
-    INTERLEAVED_ROWS = "interleaved rows"
-    INTERLEAVED_COLUMNS = "interleaved columns"
-    SUBTRACTED = "subtracted"
+    ROWS = "rows"
+    COLUMNS = "columns"
+    SUBTRACTION = "subtraction"
 
 
 class DSSA(nn.Module):
     """Align static features of three frames, coarse to fine.
 
     ``D1 = CA1(S-3, S-6)``, ``D_coarse = CA1(S0, D1)``; ``D2 = CA2(D1, S-6)``, ``D_fine = CA2(D_coarse, D2)``.
-    Weights are shared inside a stage. D1 and D2 need the references alone.
+    Weights are shared inside a stage. D1 and D2 need the references alone. A stage left out hands on its target.
+
+    Args:
+        channels: C.
+        num_points: P, a square number.
+        coarse_difference: how stage 1 perceives what changed; stage 2 subtracts.
+        weighting: of Eq. (2).
+        coarse_stage: whether there is a stage 1.
+        fine_stage: whether there is a stage 2.
 
     Source: SD-CPC (arXiv 2412.08034), section 3, "Dynamic Semantic Selective Aggregation".
     """
 
     def __init__(
-        self, channels: int, num_points: int, coarse_difference: Difference = Difference.INTERLEAVED_ROWS
+        self,
+        channels: int,
+        num_points: int,
+        *,
+        coarse_difference: Difference,
+        weighting: Weighting,
+        coarse_stage: bool,
+        fine_stage: bool,
     ) -> None:
         super().__init__()
-        self.coarse = SelectiveCrossAttention(channels, num_points, coarse_difference)
-        self.fine = SelectiveCrossAttention(channels, num_points, Difference.SUBTRACTED)
+
+        def stage(difference: Difference) -> SelectiveCrossAttention:
+            return SelectiveCrossAttention(channels, num_points, difference, weighting)
+
+        self.coarse = stage(coarse_difference) if coarse_stage else NoStage()
+        self.fine = stage(Difference.SUBTRACTION) if fine_stage else NoStage()
 
     def forward(self, target: Tensor, near: Tensor, far: Tensor) -> Tensor:
         """Align S of the target, of t-3 and of t-6, each (B, h, w, C), into D_fine, (B, h, w, C)."""
@@ -49,14 +68,22 @@ class DSSA(nn.Module):
         return self.fine(self.coarse(target, related), refined)
 
 
+class NoStage(nn.Module):
+    """A stage left out: the target as it is."""
+
+    def forward(self, target: Tensor, reference: Tensor) -> Tensor:
+        return target
+
+
 class SelectiveCrossAttention(nn.Module):
     """CA: every target token attends to P tokens of the reference that its selector chooses.
 
     Maps are (B, h, w, C).
     """
 
-    def __init__(self, channels: int, num_points: int, difference: Difference) -> None:
+    def __init__(self, channels: int, num_points: int, difference: Difference, weighting: Weighting) -> None:
         super().__init__()
+        self.weighting = weighting
         self.selector = PointSelector(channels, num_points, difference)
         self.target_norm = nn.LayerNorm(channels)
         self.reference_norm = nn.LayerNorm(channels)
@@ -67,8 +94,8 @@ class SelectiveCrossAttention(nn.Module):
     def forward(self, target: Tensor, reference: Tensor) -> Tensor:
         points = self.selector(target, reference)
         source = self.reference_norm(reference)
-        query = positive(self.query(self.target_norm(target)))
-        attended = selective_window_attention(query, positive(self.key(source)), self.value(source), points)
+        query, key, value = self.query(self.target_norm(target)), self.key(source), self.value(source)
+        attended = selective_window_attention(query, key, value, points, self.weighting)
         return self.ffn(target + self.output(attended))
 
 
@@ -86,7 +113,7 @@ class PointSelector(nn.Module):
         self.num_points = num_points
         self.difference = difference
         hidden = int(channels * self.HIDDEN_RATIO)
-        stride = {Difference.INTERLEAVED_ROWS: (2, 1), Difference.INTERLEAVED_COLUMNS: (1, 2)}.get(difference, 1)
+        stride = {Difference.ROWS: (2, 1), Difference.COLUMNS: (1, 2)}.get(difference, 1)
         self.perceive = nn.Conv2d(channels, hidden, 3, stride, padding=1)
         self.locate = nn.Conv2d(hidden, 2 * num_points, 3, padding=1)
         nn.init.zeros_(self.locate.weight)
@@ -99,7 +126,7 @@ class PointSelector(nn.Module):
         return offsets + regular_grid(target.shape[1], target.shape[2], self.num_points, target.device)
 
     def _differ(self, target: Tensor, reference: Tensor) -> Tensor:
-        if self.difference is Difference.SUBTRACTED:
+        if self.difference is Difference.SUBTRACTION:
             return target - reference
-        along = 1 if self.difference is Difference.INTERLEAVED_ROWS else 2
+        along = 1 if self.difference is Difference.ROWS else 2
         return torch.stack((target, reference), dim=along + 1).flatten(along, along + 1)

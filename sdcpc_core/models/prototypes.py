@@ -31,7 +31,11 @@ class MultivariateHead(nn.Module):
 
     def forward(self, aligned: Tensor) -> Tensor:
         """Logits (B, K, h, w) of aligned features (B, h, w, C)."""
-        return self.decide(self.classify(self.variates(aligned).permute(0, 3, 1, 2)))
+        return self.logits(self.variates(aligned))
+
+    def logits(self, variates: Tensor) -> Tensor:
+        """Joint decision (B, K, h, w) on multivariate features (B, h, w, C)."""
+        return self.decide(self.classify(variates.permute(0, 3, 1, 2)))
 
     def variates(self, aligned: Tensor) -> Tensor:
         """The multivariate features, (B, h, w, C); variate m holds channels m C / M to (m + 1) C / M."""

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcpc_core.models.layers import SMALLEST_SUM, FeedForward, positive
+from sdcpc_core.models.layers import FeedForward
 from sdcpc_core.ops.deform_conv import deformable_aggregation
+from sdcpc_core.ops.positive_features import SMALLEST_SUM, positive
 
 
 class SSEA(nn.Module):
@@ -16,6 +17,9 @@ class SSEA(nn.Module):
     Args:
         in_channels: widths of F1…F4.
         channels: C, the width of S.
+        multi_scale: fuse all scales; otherwise F2 alone is projected to C.
+        deformable_convolution: whether there is a DCN.
+        linear_attention: whether there is an LA.
 
     Source: SD-CPC (arXiv 2412.08034), Eq. 1.
     """
@@ -23,11 +27,19 @@ class SSEA(nn.Module):
     NUM_HEADS = 8
     """Of the linear attention, and groups of the deformable convolution."""
 
-    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        *,
+        multi_scale: bool,
+        deformable_convolution: bool,
+        linear_attention: bool,
+    ) -> None:
         super().__init__()
-        self.fusion = MultiScaleFusion(in_channels, channels)
-        self.dcn = DeformableLayer(channels, groups=self.NUM_HEADS)
-        self.la = LinearAttention(channels, self.NUM_HEADS)
+        self.fusion = (MultiScaleFusion if multi_scale else SingleScale)(in_channels, channels)
+        self.dcn = DeformableLayer(channels, groups=self.NUM_HEADS) if deformable_convolution else nn.Identity()
+        self.la = LinearAttention(channels, self.NUM_HEADS) if linear_attention else nn.Identity()
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Align four maps (B, C_s, H / s, W / s) into S, (B, h, w, C) at stride 8."""
@@ -46,6 +58,17 @@ class MultiScaleFusion(nn.Module):
         size_hw = features[1].shape[-2:]
         up = [F.interpolate(f, size_hw, mode="bilinear", align_corners=False) for f in features[2:]]
         return self.project(torch.cat([self.down(features[0]), features[1], *up], dim=1)).permute(0, 2, 3, 1)
+
+
+class SingleScale(nn.Module):
+    """F2 alone, projected to C channels: what is left without the fusion."""
+
+    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(in_channels[1], channels, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return self.project(features[1]).permute(0, 2, 3, 1)
 
 
 class DeformableLayer(nn.Module):

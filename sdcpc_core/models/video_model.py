@@ -30,11 +30,18 @@ class VideoModel(nn.Module, ABC):
         reference_ages_s: how much older than the target each reference should be (s), nearest first;
             empty for a per-frame model.
         options: keyword arguments that build this model again, defaults included; JSON values.
+        stride: pixels per step of the logits.
+        parts: the modules that hold all parameters, by the names they have in papers, in the order of their work.
     """
 
     num_classes: int
     options: dict[str, Any]
     reference_ages_s: tuple[float, ...]
+    stride: int
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, nn.Module]: ...
 
     @abstractmethod
     def encode(self, images: Tensor) -> FrameState:
@@ -56,7 +63,7 @@ class VideoModel(nn.Module, ABC):
             references: one state per entry of ``reference_ages_s``, nearest first.
 
         Returns:
-            Logits at stride 8, (B, K, ceil(H / 8), ceil(W / 8)).
+            Logits, (B, K, ceil(H / stride), ceil(W / stride)).
         """
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -68,7 +75,7 @@ class VideoModel(nn.Module, ABC):
                 as its own references.
 
         Returns:
-            Logits at stride 8, (B, K, ceil(H / 8), ceil(W / 8)).
+            Logits, (B, K, ceil(H / stride), ceil(W / stride)).
 
         Raises:
             InputError: the clip has another number of frames or channels, or is too small.
@@ -90,10 +97,8 @@ def check_clip(clip: Tensor, num_references: int) -> None:
     if clip.ndim != 5 or clip.shape[2] != 3:
         raise InputError(f"a clip has shape (B, T, 3, H, W); this one has {tuple(clip.shape)}")
     if clip.shape[1] not in (1, 1 + num_references):
-        raise InputError(
-            f"the clip has {clip.shape[1]} frames; the model takes {1 + num_references} "
-            f"({num_references} references, then the target) or 1"
-        )
+        whole = f"{1 + num_references} ({num_references} references, then the target) or " if num_references else ""
+        raise InputError(f"the clip has {clip.shape[1]} frames; the model takes {whole}1")
     check_size(clip.shape[-2:])
 
 

@@ -1,36 +1,47 @@
 """Selective window cross-attention, Eq. (2) of SD-CPC: each pixel attends to P points of another frame."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from sdcpc_core.ops.positive_features import SMALLEST_SUM, positive
 from sdcpc_core.ops.sampling import bilinear_corners, weighted_rows
 
-_SMALLEST_SUM = 1e-6
+Weighting = Literal["positive", "raw"]
+"""What Eq. (2) multiplies: ``elu(x) + 1`` of query and key, or query and key as they are."""
 
 
-def selective_window_attention(query: Tensor, key: Tensor, value: Tensor, points: Tensor) -> Tensor:
+def selective_window_attention(
+    query: Tensor, key: Tensor, value: Tensor, points: Tensor, weighting: Weighting = "positive"
+) -> Tensor:
     """Aggregate the values at P points per pixel, weighted by query-key products over their sum.
 
     Args:
-        query: (B, h, w, C), positive.
-        key: (B, h', w', C), positive; sampled bilinearly, zero outside the map.
+        query: (B, h, w, C).
+        key: (B, h', w', C); sampled bilinearly, after the map of ``weighting``, zero outside the frame.
         value: (B, h', w', C).
         points: (B, h, w, P, 2) x, y in tokens of the reference map.
+        weighting: ``"positive"`` makes a weighted mean of it, finite for any input; a pixel whose points all lie
+            outside the reference gets zeros. ``"raw"`` is the equation as printed: weights of any sign and size,
+            not finite where the products cancel.
 
     Returns:
-        (B, h, w, C) float32. A pixel whose points all lie outside the reference gets zeros.
+        (B, h, w, C) float32.
 
-    Source: SD-CPC (arXiv 2412.08034), Eq. 2. Differences: query and key are positive (the caller applies
-    elu + 1), so that the quotient is a weighted mean; the printed one can divide by zero. Points outside the
+    Source: SD-CPC (arXiv 2412.08034), Eq. 2. Differences: positive features by default; points outside the
     reference have a zero key, hence no weight.
     """
+    if weighting == "positive":
+        query, key = positive(query), positive(key)
     channels = query.shape[-1]
     indices, bilinear = bilinear_corners(points, (key.shape[1], key.shape[2]))
     num_points = points.shape[-2]
     keys = weighted_rows(key.reshape(-1, channels), indices.view(-1, 4), bilinear.view(-1, 4))
     with torch.autocast(query.device.type, enabled=False):
         products = torch.einsum("nc,npc->np", query.reshape(-1, channels).float(), keys.view(-1, num_points, channels))
-    attention = products / products.sum(-1, keepdim=True).clamp_min(_SMALLEST_SUM)
+    total = products.sum(-1, keepdim=True)
+    attention = products / (total.clamp_min(SMALLEST_SUM) if weighting == "positive" else total)
     weights = attention.unsqueeze(-1) * bilinear.view(-1, num_points, 4)
     sampled = weighted_rows(value.reshape(-1, channels), indices.view(-1, num_points * 4), weights.flatten(1))
     return sampled.view(query.shape)

@@ -1,6 +1,7 @@
 import json
 import pickle
 import re
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -17,10 +18,11 @@ from sdcpc_core.checkpoint import (
 from sdcpc_core.errors import CheckpointError, OutputError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.models import build_model
+from sdcpc_core.models.sdcpc import SDCPCOptions
 
 HEADER = CheckpointHeader(
     "sdcpc_mit_b0",
-    {"channels": 128, "num_points": 4, "num_variates": 4, "reference_ages_s": [0.1, 0.3]},
+    {**asdict(SDCPCOptions()), "reference_ages_s": [0.1, 0.3]},
     CAMVID,
     (96, 128),
     {"data": "none", "seed": 3},
@@ -46,6 +48,17 @@ def test_round_trip(path, model):
     with torch.inference_mode():
         assert torch.equal(loaded(clip), model(clip))
     assert [p.name for p in path.parent.iterdir()] == ["model.safetensors"]
+
+
+def test_round_trip_of_a_per_frame_model(tmp_path):
+    header = CheckpointHeader("segformer_resnet18", {"decoder_channels": 32}, CAMVID, (96, 128))
+    model = header.build().eval()
+    save_checkpoint(tmp_path / "model.safetensors", model, header)
+    loaded, restored = load_checkpoint(tmp_path / "model.safetensors")
+    assert restored == header
+    frame = torch.randint(0, 256, (1, 1, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(loaded(frame), model(frame))
 
 
 def test_a_file_holds_every_option_and_can_be_read_by_others(tmp_path, model):

@@ -19,8 +19,8 @@ def root(tmp_path_factory):
     return write_camvid(tmp_path_factory.mktemp("camvid"))
 
 
-def random_weights(path, labels=CAMVID):
-    header = CheckpointHeader("sdcpc_mit_b0", {}, labels, (64, 96))
+def random_weights(path, labels=CAMVID, name="sdcpc_mit_b0"):
+    header = CheckpointHeader(name, {}, labels, (64, 96))
     torch.manual_seed(0)
     save_checkpoint(path, header.build(), header)
     return path
@@ -51,6 +51,16 @@ def test_a_video_is_scored_with_references_and_without(checkpoint, root, tmp_pat
     shown = capsys.readouterr().out
     assert "references" in shown
     assert "self" in shown
+
+
+def test_a_per_frame_model_is_scored_once_and_as_a_video(root, tmp_path):
+    report_path = tmp_path / "report.json"
+    segformer = random_weights(tmp_path / "segformer.safetensors", name="segformer_mit_b0")
+    evaluate(arguments(segformer, root, "--json", str(report_path)))
+    report = json.loads(report_path.read_text())
+    assert report["reference_offsets"] == []
+    assert {key: report[key] for key in report["self"]} == report["self"]
+    assert "mVC8" in report
 
 
 def test_frames_a_second_apart_are_no_video(checkpoint, root, tmp_path, capsys):

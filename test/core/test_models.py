@@ -4,7 +4,8 @@ from moving_frames import perturb_selectors
 
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.models import MODEL_NAMES, build_model
-from sdcpc_core.models.dssa import DSSA, Difference
+from sdcpc_core.models.backbones import build_backbone
+from sdcpc_core.models.dssa import Difference, PointSelector
 from sdcpc_core.models.prototypes import MultivariateHead
 from sdcpc_core.models.ssea import LinearAttention
 
@@ -13,22 +14,86 @@ def random_clip(*shape, seed=0):
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
+SMALL_MODELS = ["sdcpc_mit_b0", "sdcpc_resnet18", "sdcpc_resnet50", "segformer_mit_b0", "segformer_resnet18"]
+ABLATIONS = [
+    {"multi_scale": False},
+    {"deformable_convolution": False},
+    {"linear_attention": False},
+    {"coarse_stage": False},
+    {"fine_stage": False},
+    {"multi_scale": False, "deformable_convolution": False, "linear_attention": False},
+    {"coarse_stage": False, "fine_stage": False},
+    {"interleave": "columns"},
+    {"weighting": "raw"},
+    *({"num_points": num_points} for num_points in (9, 16)),
+    *({"num_variates": num_variates} for num_variates in (1, 2)),
+]
+
+
+def clip_for(model, *size_hw, batch=1):
+    return random_clip(batch, 1 + len(model.reference_ages_s), 3, *size_hw)
+
+
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_every_model_gives_logits_at_stride_8(name):
+def test_parts_hold_every_parameter_once(name):
+    with torch.device("meta"):
+        model = build_model(name, 5)
+    parts = [id(parameter) for part in model.parts.values() for parameter in part.parameters()]
+    assert sorted(parts) == sorted(map(id, model.parameters()))
+
+
+@pytest.mark.parametrize("name", SMALL_MODELS)
+def test_logits_are_finite_and_come_at_the_model_s_stride(name):
     model = build_model(name, 5).eval()
     with torch.inference_mode():
-        logits = model(random_clip(1, 3, 3, 64, 96))
-    assert logits.shape == (1, 5, 8, 12)
+        logits = model(clip_for(model, 64, 96))
+    assert logits.shape == (1, 5, 64 // model.stride, 96 // model.stride)
     assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("size_hw", [(32, 32), (33, 47), (40, 250), (97, 64), (127, 129)])
-@pytest.mark.parametrize("name", ["sdcpc_mit_b0", "sdcpc_resnet18"])
+@pytest.mark.parametrize("name", SMALL_MODELS)
 def test_any_size_from_32_up(name, size_hw):
     model = build_model(name, 3).eval()
     with torch.inference_mode():
-        logits = model(random_clip(2, 3, 3, *size_hw))
-    assert logits.shape[2:] == (-(-size_hw[0] // 8), -(-size_hw[1] // 8))
+        logits = model(clip_for(model, *size_hw, batch=2))
+    assert logits.shape[2:] == tuple(-(-side // model.stride) for side in size_hw)
+
+
+@pytest.mark.parametrize("options", ABLATIONS, ids=str)
+def test_parts_can_be_left_out_and_chosen(options):
+    whole, model = build_model("sdcpc_mit_b0", 3), build_model("sdcpc_mit_b0", 3, **options)
+    assert model.options == {**whole.options, **options}
+    logits = model(clip_for(model, 64, 96))
+    assert logits.shape == (1, 3, 8, 12)
+    logits.square().mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_stage_left_out_hands_on_its_target():
+    model = perturb_selectors(build_model("sdcpc_mit_b0", 3, fine_stage=False))
+    target, near, far = torch.randn(3, 1, 4, 4, 128)
+    expected = model.dssa.coarse(target, model.dssa.coarse(near, far))
+    torch.testing.assert_close(model.dssa(target, near, far), expected)
+    model = perturb_selectors(build_model("sdcpc_mit_b0", 3, coarse_stage=False))
+    expected = model.dssa.fine(target, model.dssa.fine(near, far))
+    torch.testing.assert_close(model.dssa(target, near, far), expected)
+
+
+def test_without_both_stages_there_are_no_references():
+    model = build_model("sdcpc_mit_b0", 3, coarse_stage=False, fine_stage=False)
+    assert model.reference_ages_s == ()
+    with pytest.raises(InputError, match=r"3 frames; the model takes 1$"):
+        model(random_clip(1, 3, 3, 64, 64))
+
+
+@pytest.mark.parametrize("name", ["mit_b0", "mit_b1", "resnet18", "resnet50", "resnet101"])
+def test_published_sizes_of_encoders(name):
+    # NVlabs and torchvision, millions, without the ImageNet classifiers.
+    published = {"mit_b0": 3.32, "mit_b1": 13.15, "resnet18": 11.18, "resnet50": 23.51, "resnet101": 42.50}
+    with torch.device("meta"):
+        backbone = build_backbone(name)
+    assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(published[name], abs=0.01)
 
 
 def test_the_published_size_of_b1():
@@ -73,7 +138,7 @@ def test_every_parameter_learns():
 
 @pytest.mark.parametrize("difference", list(Difference))
 def test_differences_see_both_frames_without_shifting_the_map(difference):
-    stage = DSSA(16, 4, difference).coarse.selector
+    stage = PointSelector(16, 4, difference)
     torch.nn.init.normal_(stage.locate.weight)
     base = torch.zeros(1, 6, 6, 16)
     for which in range(2):
@@ -136,12 +201,17 @@ def test_both_halves_can_be_exported(part):
     ("name", "options", "message"),
     [
         ("sdcpc_vgg", {}, "no model 'sdcpc_vgg'; there are sdcpc_mit_b0"),
-        ("sdcpc_mit_b0", {"num_pints": 4}, "no option num_pints; it has channels, num_points"),
+        ("sdcpc_mit_b0", {"num_pints": 4}, "no option num_pints; it has channels, coarse_stage"),
         ("sdcpc_mit_b0", {"num_points": 5}, "square"),
         ("sdcpc_mit_b0", {"num_points": 4.0}, "whole number"),
         ("sdcpc_mit_b0", {"channels": "x"}, "channels is 'x'"),
         ("sdcpc_mit_b0", {"channels": 132}, "divisible by 8 heads"),
         ("sdcpc_mit_b0", {"num_variates": 3}, "divisible by 8 heads and 3 variates"),
+        ("sdcpc_mit_b0", {"interleave": "diagonals"}, "interleave is 'diagonals'; it must be rows or columns"),
+        ("sdcpc_mit_b0", {"weighting": None}, "weighting is None; it must be positive or raw"),
+        ("sdcpc_mit_b0", {"linear_attention": "no"}, "linear_attention is 'no'; it must be true or false"),
+        ("segformer_mit_b0", {"channels": 128}, "no option channels; it has decoder_channels"),
+        ("segformer_mit_b0", {"decoder_channels": 0}, "decoder_channels is 0"),
         ("sdcpc_mit_b0", {"reference_ages_s": (0.2, float("inf"))}, "two ages"),
         ("sdcpc_mit_b0", {"reference_ages_s": 0.2}, "two ages"),
         ("sdcpc_mit_b0", {"reference_ages_s": (0.4, 0.2)}, "the nearer first"),

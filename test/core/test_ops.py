@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sdcpc_core.ops.deform_conv import deformable_aggregation, regular_grid
 from sdcpc_core.ops.upsample_argmax import upsample_argmax
@@ -23,28 +25,68 @@ def bilinear(token_map, x, y):
     return total
 
 
-def test_window_attention_is_equation_2():
+FEATURE_MAPS = {"positive": lambda features: F.elu(features) + 1, "raw": lambda features: features}
+
+
+@pytest.mark.parametrize("num_points", [4, 9, 16])
+@pytest.mark.parametrize("weighting", ["positive", "raw"])
+def test_window_attention_is_equation_2(weighting, num_points):
     generator = torch.Generator().manual_seed(0)
-    query = torch.rand(2, 3, 4, 6, generator=generator)
-    key, value = torch.rand(2, 2, 5, 3, 6, generator=generator)
-    points = torch.rand(2, 3, 4, 4, 2, generator=generator) * 7 - 1.5
-    result = selective_window_attention(query, key, value, points)
+    query = torch.rand(2, 3, 4, 6, generator=generator) - 0.1
+    key, value = torch.rand(2, 2, 5, 3, 6, generator=generator) - 0.1
+    points = torch.rand(2, 3, 4, num_points, 2, generator=generator) * 7 - 1.5
+    result = selective_window_attention(query, key, value, points, weighting)
+    query, key = FEATURE_MAPS[weighting](query), FEATURE_MAPS[weighting](key)
     for b, i, j in np.ndindex(2, 3, 4):
         samples = [tuple(p) for p in points[b, i, j].tolist()]
         products = torch.stack([query[b, i, j] @ bilinear(key[b], x, y) for x, y in samples])
         values = torch.stack([bilinear(value[b], x, y) for x, y in samples])
-        expected = (products / products.sum().clamp_min(1e-6)) @ values
-        torch.testing.assert_close(result[b, i, j], expected, atol=1e-5, rtol=1e-5)
+        if products.abs().sum() > 0:
+            torch.testing.assert_close(result[b, i, j], products / products.sum() @ values, atol=1e-5, rtol=1e-4)
 
 
-def test_window_attention_over_the_whole_map_is_dense_attention():
+@pytest.mark.parametrize(
+    ("weighting", "expected"),
+    # Keys 2 and -1 under a query of 3: products 6 and -3 weigh 6/3 and -3/3. Positive: query 4, keys 3 and e^-1, so
+    # the products 12 and 4/e weigh 3 / (3 + 1/e) and (1/e) / (3 + 1/e).
+    [("raw", 10 * 2 - 20 * 1), ("positive", (10 * 3 + 20 / math.e) / (3 + 1 / math.e))],
+)
+def test_equation_2_by_hand(weighting, expected):
+    query = torch.tensor([3.0]).view(1, 1, 1, 1)
+    key, value = torch.tensor([[2.0, -1.0], [10.0, 20.0]]).view(2, 1, 1, 2, 1)
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).view(1, 1, 1, 2, 2)
+    assert selective_window_attention(query, key, value, points, weighting).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("weighting", ["positive", "raw"])
+def test_window_attention_over_the_whole_map_is_dense_attention(weighting):
     generator = torch.Generator().manual_seed(1)
     query, key, value = torch.rand(3, 1, 3, 3, 8, generator=generator)
     everywhere = torch.cartesian_prod(torch.arange(3), torch.arange(3)).flip(-1).float().expand(1, 3, 3, 9, 2)
-    result = selective_window_attention(query, key, value, everywhere)
-    products = query.view(9, 8) @ key.view(9, 8).T
+    result = selective_window_attention(query, key, value, everywhere, weighting)
+    products = FEATURE_MAPS[weighting](query.view(9, 8)) @ FEATURE_MAPS[weighting](key.view(9, 8)).T
     dense = products / products.sum(1, keepdim=True) @ value.view(9, 8)
     torch.testing.assert_close(result.view(9, 8), dense)
+
+
+@given(
+    scale=st.floats(0, 1e4),
+    shift=st.floats(-1e4, 1e4),
+    num_points=st.sampled_from([1, 4, 9, 16]),
+    seed=st.integers(0, 2**16),
+)
+@settings(deadline=None, max_examples=50)
+def test_positive_weights_sum_to_one_and_stay_finite(scale, shift, num_points, seed):
+    generator = torch.Generator().manual_seed(seed)
+    query, key = torch.randn(2, 1, 5, 5, 8, generator=generator) * scale + shift
+    inside = torch.rand(1, 5, 5, num_points, 2, generator=generator) * 4
+    # Over a value of one everywhere the result is the sum of the weights.
+    total = selective_window_attention(query, key, torch.ones(1, 5, 5, 8), inside)
+    assert total.isfinite().all()
+    if shift + 6 * scale < -5:  # all features far below zero, where exp vanishes: at most one
+        assert total.max() <= 1 + 1e-4
+    elif shift - 6 * scale > -5:
+        torch.testing.assert_close(total, torch.ones_like(total), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -71,6 +71,48 @@ def test_streaming_equals_the_clip(segmenter, spied_logits, by_age):
     assert stream.counts.resets == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sdcpc_mit_b0", {"interleave": "columns", "num_points": 9, "num_variates": 2}),
+        ("sdcpc_mit_b0", {"coarse_stage": False}),
+        ("sdcpc_mit_b0", {"fine_stage": False, "multi_scale": False}),
+        ("sdcpc_resnet50", {}),
+    ],
+)
+def test_every_kind_of_model_streams_as_it_clips(spied_logits, name, options):
+    model = perturb_selectors(build_model(name, 11, **options))
+    stream = Segmenter(model, CAMVID, device="cpu").stream(reference_offsets=(3, 6))
+    frames = moving_frames(8, (64, 97))
+    for i, frame in enumerate(frames):
+        stream.step(frame, (i + 1) * PERIOD_NS)
+    with torch.inference_mode():
+        assert (spied_logits[-1] - model(clip_of(frames[1], frames[4], frames[7]))).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("segformer_mit_b0", {}),
+        ("segformer_resnet18", {"decoder_channels": 32}),
+        ("sdcpc_mit_b0", {"coarse_stage": False, "fine_stage": False}),
+    ],
+)
+def test_a_model_without_references_keeps_nothing_of_the_past(spied_logits, name, options):
+    segmenter = Segmenter(build_model(name, 11, **options), CAMVID, device="cpu")
+    streams = [segmenter.stream(), segmenter.stream(reference_offsets=())]
+    for i, frame in enumerate(moving_frames(3, (64, 97))):
+        stamped = [StreamFrame(stream, frame, (i + 1) * PERIOD_NS) for stream in streams]
+        for result in segmenter.step_batch(stamped):
+            assert result.label_map.shape == (64, 97)
+            assert result.reference_ages_s == ()
+        with torch.inference_mode():
+            assert (spied_logits[-1] - segmenter.model(clip_of(frame))).abs().max() < 1e-4
+        assert [len(stream.state) for stream in streams] == [0, 0]
+    with pytest.raises(ConfigError, match="the model takes 0 references, not"):
+        segmenter.stream(reference_offsets=(3, 6))
+
+
 def test_self_reference_ignores_the_past(segmenter, spied_logits):
     frames = moving_frames(4, (64, 64))
     stream = segmenter.stream(reference_offsets=())
