@@ -45,18 +45,43 @@ def own_domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights and a small working size."""
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Maker of checkpoints with random weights and a small working size, by the name of their model."""
     import torch
 
     from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
     from sdcpc_core.labels import CAMVID
 
-    torch.manual_seed(0)
-    header = CheckpointHeader("sdcpc_mit_b0", {}, CAMVID, WORKING_SIZE_HW)
-    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
-    save_checkpoint(path, header.build().eval(), header)
-    return path
+    def make(model_name: str) -> Path:
+        torch.manual_seed(0)
+        header = CheckpointHeader(model_name, {}, CAMVID, WORKING_SIZE_HW)
+        path = tmp_path_factory.mktemp("checkpoint") / f"{model_name}.safetensors"
+        save_checkpoint(path, header.build().eval(), header)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(random_checkpoint: Callable[[str], Path]) -> Path:
+    """The checkpoint that most tests run."""
+    return random_checkpoint("sdcpc_mit_b0")
+
+
+@pytest.fixture
+def labels_of() -> Iterator[Callable[[Path, np.ndarray], np.ndarray]]:
+    """Label map of the first frame of a checkpoint's stream, computed here."""
+    import torch
+
+    from sdcpc_core.streaming import Segmenter
+
+    def label(checkpoint: Path, frame: np.ndarray) -> np.ndarray:
+        return Segmenter.from_checkpoint(checkpoint, device="cpu").stream().step(frame, stamp_ns=1).label_map
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield label
+    torch.set_num_threads(threads)
 
 
 class NodeProcess:

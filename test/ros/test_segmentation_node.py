@@ -26,21 +26,7 @@ def node(start_node, small_checkpoint):
         yield node
 
 
-@pytest.fixture
-def expected_labels(small_checkpoint):
-    """Label map of the first frame of a stream, computed here."""
-    import torch
-
-    from sdcpc_core.streaming import Segmenter
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    segmenter = Segmenter.from_checkpoint(small_checkpoint, device="cpu")
-    yield lambda frame: segmenter.stream().step(frame, stamp_ns=1).label_map
-    torch.set_num_threads(threads)
-
-
-def test_results_carry_the_header_and_the_labels_of_the_model(node, peer, expected_labels, scene):
+def test_results_carry_the_header_and_the_labels_of_the_model(node, peer, labels_of, small_checkpoint, scene):
     from sdcpc_core.labels import CAMVID
     from sdcpc_core.visualization import overlay
 
@@ -53,7 +39,7 @@ def test_results_carry_the_header_and_the_labels_of_the_model(node, peer, expect
     assert label.header == color.header == blended.header == confidence.header == image.header
     assert [m.encoding for m in (label, color, blended, confidence)] == ["mono8", "rgb8", "rgb8", "mono8"]
     label_map = pixels_of(label)
-    assert np.array_equal(label_map, expected_labels(frame))
+    assert np.array_equal(label_map, labels_of(small_checkpoint, frame))
     assert np.array_equal(pixels_of(color, 3), CAMVID.colorize(label_map))
     assert np.array_equal(pixels_of(blended, 3), overlay(frame, label_map, CAMVID, 0.5))
     assert pixels_of(confidence).min() >= 255 // CAMVID.num_classes - 1

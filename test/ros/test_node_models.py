@@ -1,0 +1,13 @@
+"""Models other than SD-CPC in the node."""
+
+
+def test_a_per_frame_model_runs_as_well(start_node, random_checkpoint, peer, labels_of, scene):
+    segformer = random_checkpoint("segformer_mit_b0")
+    frames = [scene(seed=seed) for seed in range(3)]
+    peer.listen("segmentation/label")
+    with start_node(f"checkpoint:={segformer}", "device:=cpu", "cpu_threads:=1"):
+        peer.greet(frames[0])
+        for frame in frames:
+            answer = peer.answer_to(peer.send(frame))
+            # No past: in the midst of a stream as at its start.
+            assert bytes(answer.data) == labels_of(segformer, frame).tobytes()
