@@ -71,6 +71,7 @@ setup(
             "train = sdcpc_core.train_command:train",
             "evaluate = sdcpc_core.evaluation:evaluate",
             "segment = sdcpc_core.segment:segment",
+            "convert = sdcpc_core.convert:convert",
             "benchmark = sdcpc_core.benchmark:benchmark",
             "bag = sdcpc_ros.bag:bag",
             "demo = sdcpc_ros.demo:demo",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         OutputError,
         SdcpcError,
     )
-    from sdcpc_core.labels import CAMVID, LabelSet
+    from sdcpc_core.labels import CAMVID, CITYSCAPES, LabelSet
     from sdcpc_core.models import build_model
     from sdcpc_core.models.video_model import FrameState, VideoModel
     from sdcpc_core.streaming import Segmenter, StepResult, Stream, StreamFrame
@@ -34,6 +34,7 @@ _MODULE_OF = {
     "FrameState": "models.video_model",
     "build_model": "models",
     "CAMVID": "labels",
+    "CITYSCAPES": "labels",
     "LabelSet": "labels",
     "CheckpointError": "errors",
     "ConfigError": "errors",

@@ -1,5 +1,6 @@
 """Label sets: what the class ids of a model mean and how they are painted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -122,3 +123,56 @@ CAMVID = LabelSet(
     dynamic=("Car", "Pedestrian", "Bicyclist"),
 )  # fmt: skip
 """The 11 classes of CamVid in SegNet's edition, in the order of its files, with its colours."""
+
+CITYSCAPES = LabelSet(
+    name="cityscapes",
+    names=(
+        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
+        "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+    ),
+    palette=(
+        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+        (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
+        (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+    ),
+    dynamic=("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)  # fmt: skip
+"""The 19 train ids of Cityscapes with its official colours."""
+
+LABEL_SETS = {labels.name: labels for labels in (CAMVID, CITYSCAPES)}
+
+MOVING = {
+    *("person", "people", "pedestrian", "child", "rider", "bicyclist", "cyclist", "motorcyclist"),
+    *("car", "truck", "bus", "van", "minibus", "trailer", "caravan", "train", "tram"),
+    *("motorcycle", "motorbike", "minibike", "bicycle", "bike"),
+    *("animal", "dog", "cat", "bird"),
+}
+"""What moves by itself, by the names that data sets give it; lower case."""
+
+
+def label_set_of(names: Sequence[str], *, name: str) -> LabelSet:
+    """Make a label set of class names alone.
+
+    Args:
+        names: one per class id. Those of a set in ``LABEL_SETS``, in whatever case, give that set.
+        name: of the set, where it is a new one. Its colours are those of PASCAL VOC's rule, all different and none
+            black; its dynamic classes those with a name in ``MOVING``, alone or between commas.
+
+    Raises:
+        ConfigError: a name occurs twice, or there are too few or too many.
+    """
+    lower = [entry.casefold() for entry in names]
+    for labels in LABEL_SETS.values():
+        if lower == [entry.casefold() for entry in labels.names]:
+            return labels
+    dynamic = (entry for entry in names if not MOVING.isdisjoint(map(str.strip, entry.casefold().split(","))))
+    return LabelSet(name, tuple(names), tuple(_voc_colour(index + 1) for index in range(len(names))), tuple(dynamic))
+
+
+def _voc_colour(index: int) -> tuple[int, int, int]:
+    """Spread the bits of an index over red, green and blue, the lowest bits first and into the highest places."""
+    colour = [0, 0, 0]
+    for position in range(8):
+        for channel in range(3):
+            colour[channel] |= (index >> (3 * position + channel) & 1) << (7 - position)
+    return tuple(colour)

@@ -34,7 +34,7 @@ class WeightFile:
 
     Attributes:
         tensors: by the names in the file, on the CPU.
-        config: ``config.json`` beside the weights; empty where there is none.
+        config: ``config.json`` of a Hugging Face folder; empty where there is none.
         meta: what mmcv stored with the weights; empty where it did not.
     """
 
@@ -64,7 +64,10 @@ def read_weight_file(path: str | Path) -> WeightFile:
         tensors = _state_dict(content, file)
         if isinstance(content.get("meta"), dict):
             meta = content["meta"]
-    return WeightFile(tensors, _read_config(file.parent), meta)
+    config = file.with_name("config.json")
+    # Beside a file of another name it may be anything's.
+    is_folder = file.name in FOLDER_FILES and config.is_file()
+    return WeightFile(tensors, _read_json(config) if is_folder else {}, meta)
 
 
 def _file_of(folder: Path) -> Path:
@@ -72,11 +75,6 @@ def _file_of(folder: Path) -> Path:
     if not found:
         raise CheckpointError(f"no weights in the folder {folder}: it has none of {', '.join(FOLDER_FILES)}")
     return found[0]
-
-
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    file = folder / "config.json"
-    return _read_json(file) if file.is_file() else {}
 
 
 def _read_json(file: Path) -> dict[str, Any]:
