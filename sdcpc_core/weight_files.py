@@ -1,6 +1,7 @@
 """Reads weights as users have them, from PyTorch and safetensors, whole or in shards, and runs no code in them."""
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "module"
 """Keys under which training programs save a state dict, beside optimizers and counters."""
 
 MAX_NESTING = 4
+LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,12 @@ def read_weight_file(path: str | Path) -> WeightFile:
             not one of tensors, or a checkpoint of this package.
     """
     path = Path(path)
-    file = _file_of(path) if path.is_dir() else path
-    if not file.exists():
-        raise CheckpointError(f"no weights at {file}")
+    try:
+        file = _file_of(path) if path.is_dir() else path
+        if not file.is_file():
+            raise CheckpointError(f"no weights at {file}")
+    except OSError as err:
+        raise CheckpointError(f"no weights at {path}: {err.strerror}") from err
     meta: Mapping[str, Any] = {}
     if file.suffix == ".json":
         tensors = _read_shards(file)
@@ -71,7 +76,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
 
 
 def _file_of(folder: Path) -> Path:
-    found = [folder / name for name in FOLDER_FILES if (folder / name).exists()]
+    found = [folder / name for name in FOLDER_FILES if (folder / name).is_file()]
     if not found:
         raise CheckpointError(f"no weights in the folder {folder}: it has none of {', '.join(FOLDER_FILES)}")
     return found[0]
@@ -114,7 +119,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
                 )
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as err:
-        raise CheckpointError(f"{file} is not a safetensors file, or is cut off: {err}") from err
+        raise _unreadable(file, "safetensors file", err) from err
 
 
 def _read_pickle(file: Path) -> Any:
@@ -122,13 +127,21 @@ def _read_pickle(file: Path) -> Any:
         # Mapped, a training checkpoint gives its weights without its optimizer being read; old files cannot be.
         return torch.load(str(file), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as err:  # what bytes that are no pickle raise has no common base
-        if "Unsupported" in str(err) or "weights_only" in str(err):
+        if re.search("Unsupported (global|class)", str(err)):
             raise CheckpointError(
                 f"{file} holds more than tensors, and reading it would run code from the file; where you trust its "
-                "source, save the weights alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
+                "source, read it with torch.load(FILE, weights_only=False) and torch.save its state dict alone"
             ) from err
-        reason = str(err).partition("\n")[0] or type(err).__name__
-        raise CheckpointError(f"{file} is not a file of PyTorch weights, or is cut off: {reason}") from err
+        raise _unreadable(file, "file of PyTorch weights", err) from err
+
+
+def _unreadable(file: Path, kind: str, err: Exception) -> CheckpointError:
+    if isinstance(err, OSError) and err.strerror:
+        return CheckpointError(f"cannot read {file}: {err.strerror}")
+    with file.open("rb") as opened:
+        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+            return CheckpointError(f"{file} only points to the weights; fetch them with git lfs pull")
+    return CheckpointError(f"{file} is not a {kind}, or is cut off")
 
 
 def _state_dict(content: Any, file: Path) -> dict[str, Tensor]:
