@@ -18,7 +18,7 @@ from sdcpc_core.training_config import TrainConfig
 class BestWeights(Callback):
     """Scores each validation and keeps the best weights as ``best.safetensors`` in the run's folder.
 
-    The trained module has the ``model`` to save and the ``confusion`` of its latest validation.
+    The trained module has the ``model`` to save, its ``pretraining`` and the ``confusion`` of its latest validation.
 
     Args:
         config: the run.
@@ -54,7 +54,8 @@ class BestWeights(Callback):
     def _save(self, module: L.LightningModule, steps: int) -> None:
         provenance = {
             "data": "CamVid (SegNet edition) train and the synthetic drive; for research use",
-            "pretraining": getattr(self._config.model.checkpoint, "name", "none"),
+            "pretraining": module.pretraining.weights,
+            "licence_note": module.pretraining.licence_note,
             "steps": steps,
             "val_mIoU": round(self._best_miou, 2),
             "val_protocol": self._protocol,

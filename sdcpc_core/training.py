@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -21,13 +21,25 @@ from sdcpc_core.models import build_model
 from sdcpc_core.models.sdcpc import SDCPC, StaticState
 from sdcpc_core.models.video_model import FrameState, VideoModel, split_state
 from sdcpc_core.ops.upsample_argmax import upsample_argmax
+from sdcpc_core.pretrained import load_backbone_weights
+from sdcpc_core.prototype_losses import prototype_losses
 from sdcpc_core.training_config import ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 
-STATIC_LOSS_WEIGHT = 0.4
-"""Of the loss on every single frame of a clip beside the loss on the aligned target."""
 EXPLOSION_FACTOR = 100.0
 
 _logger = logging.getLogger(__name__)
+
+
+class Pretraining(NamedTuple):
+    """What the first weights of a run were.
+
+    Attributes:
+        weights: name of the file they come from, with its kind where it holds an encoder alone; or ``"none"``.
+        licence_note: what weights that descend from them may be used for, where that is limited.
+    """
+
+    weights: str = "none"
+    licence_note: str | None = None
 
 
 class SegmentationModule(L.LightningModule):
@@ -39,6 +51,7 @@ class SegmentationModule(L.LightningModule):
 
     Attributes:
         model: the network.
+        pretraining: of the weights it starts from.
         confusion: of the latest validation.
 
     Raises:
@@ -47,7 +60,8 @@ class SegmentationModule(L.LightningModule):
 
     def __init__(self, config: TrainConfig, class_weights: Tensor) -> None:
         super().__init__()
-        self.model = initial_model(config.model).to(memory_format=torch.channels_last)
+        model, self.pretraining = initial_model(config.model)
+        self.model = model.to(memory_format=torch.channels_last)
         if config.schedule.static_share > 0 and not isinstance(self.model, SDCPC):
             raise ConfigError(f"{config.model.name} has no static part to train alone; set schedule.static_share to 0")
         self.register_buffer("_class_weights", class_weights, persistent=False)
@@ -73,16 +87,37 @@ class SegmentationModule(L.LightningModule):
         frames, labels = clips.frames[:, -num_frames:], clips.labels[:, -num_frames:]
         state = self.model.encode(frames.flatten(0, 1))
         *references, target = split_state(state, *frames.shape[:2])
-        loss = self._loss(self.model.align(target, references[::-1]), labels[:, -1])
-        if isinstance(state, StaticState):
-            loss = loss + STATIC_LOSS_WEIGHT * self._static_loss(state, labels.flatten(0, 1))
+        if not isinstance(self.model, SDCPC):
+            return self._cross_entropy(self.model.align(target, references[::-1]), labels[:, -1])
+        loss = self._class_loss(self.model.aggregate(target, references[::-1]), labels[:, -1])
+        if references:
+            loss = loss + self._config.loss.static_weight * self._static_loss(state, labels.flatten(0, 1))
         return loss
 
-    def _static_loss(self, state: StaticState, labels: Tensor) -> Tensor:
-        # The aggregation adds to S, so the same head can read S alone.
-        return self._loss(self.model.head(state.static), labels)
+    def _class_loss(self, aligned: Tensor, labels: Tensor) -> Tensor:
+        # L of Eq. (7); the paper gives neither weights nor temperature.
+        head, config = self.model.head, self._config.loss
+        variates = head.variates(aligned)
+        logits = head.logits(variates)
+        cross_entropy = self._cross_entropy(logits, labels)
+        contrast, redundancy = prototype_losses(
+            variates,
+            logits,
+            labels,
+            num_variates=head.num_variates,
+            ignore_index=CAMVID.ignore_index,
+            temperature=config.temperature,
+        )
+        self.log_dict(
+            {"train/cross_entropy": cross_entropy, "train/contrast": contrast, "train/redundancy": redundancy}
+        )
+        return cross_entropy + config.contrast_weight * contrast + config.redundancy_weight * redundancy
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _static_loss(self, state: StaticState, labels: Tensor) -> Tensor:
+        # The aggregation adds to S, so the same head can read S alone. Prototypes are of D_fine, which S is not.
+        return self._cross_entropy(self.model.head(state.static), labels)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return segmentation_loss(logits, labels, ignore_index=CAMVID.ignore_index, class_weights=self._class_weights)
 
     def on_validation_epoch_start(self) -> None:
@@ -136,23 +171,26 @@ class SegmentationModule(L.LightningModule):
         return min(max(step / schedule.max_steps, share_of_time), 1.0)
 
 
-def initial_model(config: ModelConfig) -> VideoModel:
-    """A model with fresh weights, or with those of a checkpoint of the same model.
+def initial_model(config: ModelConfig) -> tuple[VideoModel, Pretraining]:
+    """A model with fresh weights, with a pretrained encoder, or with the weights of a checkpoint of the same model.
 
     Raises:
-        CheckpointError: the checkpoint is missing or broken.
+        CheckpointError: a file of weights is missing, broken or of another encoder.
         ConfigError: an unknown model or option, or a checkpoint of another model.
     """
     fresh = build_model(config.name, CAMVID.num_classes, **config.options)
+    if config.backbone_weights is not None:
+        loaded = load_backbone_weights(fresh.backbone, config.backbone_weights)
+        return fresh, Pretraining(f"{config.backbone_weights.absolute().name} ({loaded.source})", loaded.licence_note)
     if config.checkpoint is None:
-        return fresh
+        return fresh, Pretraining()
     model, header = load_checkpoint(config.checkpoint)
     if (header.model_name, model.options, header.labels) != (config.name, fresh.options, CAMVID):
         raise ConfigError(
             f"{config.checkpoint} holds {header.model_name} {model.options} for {header.labels.name}, "
             f"but the run trains {config.name} {fresh.options} for {CAMVID.name}"
         )
-    return model.train()
+    return model.train(), Pretraining(config.checkpoint.name, header.provenance.get("licence_note"))
 
 
 def learning_rate_factor(schedule: ScheduleConfig, step: int, progress: float) -> float:

@@ -23,11 +23,20 @@ class ModelConfig:
         name: as in ``build_model``.
         options: further arguments of the model.
         checkpoint: weights of the same model to start from; fresh ones by default.
+        backbone_weights: public weights for the encoder to start from, everything else fresh.
     """
 
     name: str = "sdcpc_resnet18"
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
+    backbone_weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint and self.backbone_weights:
+            raise ConfigError(
+                f"model.checkpoint is {self.checkpoint} and model.backbone_weights {self.backbone_weights}; "
+                "a checkpoint has an encoder of its own, so give one of the two"
+            )
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,30 @@ class DataConfig:
         _require(0 <= self.synthetic_fraction <= 1, "data.synthetic_fraction", self.synthetic_fraction, "0..1")
         _require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
         _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised: L_CE + lambda1 L_CR + lambda2 L_MF of the aligned target, Eq. (7).
+
+    A per-frame model without prototypes has the cross-entropy alone.
+
+    Attributes:
+        contrast_weight: lambda1; 0, together with ``redundancy_weight``, trains without MCP-CL.
+        redundancy_weight: lambda2.
+        temperature: tau of the contrast, on cosines.
+        static_weight: of the cross-entropy on every single frame of a clip beside the loss on the aligned target.
+    """
+
+    contrast_weight: float = 0.1
+    redundancy_weight: float = 0.1
+    temperature: float = 0.1
+    static_weight: float = 0.4
+
+    def __post_init__(self) -> None:
+        for key in ("contrast_weight", "redundancy_weight", "static_weight"):
+            _require(0 <= getattr(self, key) < math.inf, f"loss.{key}", getattr(self, key), "at least 0")
+        _require(0 < self.temperature < math.inf, "loss.temperature", self.temperature, "above 0")
 
 
 @dataclass(frozen=True)
@@ -136,6 +169,7 @@ class TrainConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     run_dir: Path = Path("runs/camvid")

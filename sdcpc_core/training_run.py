@@ -52,6 +52,10 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
     module = SegmentationModule(config, data.class_weights())
     if resume:
         check_resumable(last, module)
+    else:
+        get_console().print(
+            "initial weights: " + "; ".join(filter(None, module.pretraining)), soft_wrap=True, markup=False
+        )
     trainer = build_trainer(config, data.frame_size_hw())
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:

@@ -15,9 +15,18 @@ pytest.importorskip("lightning", reason="training needs Lightning: pip install '
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
+from sdcpc_core.losses import segmentation_loss
+from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.train_command import train
 from sdcpc_core.training import SegmentationModule, initial_model, learning_rate_factor
-from sdcpc_core.training_config import DataConfig, ModelConfig, ScheduleConfig, TrainConfig, parse_config
+from sdcpc_core.training_config import (
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    ScheduleConfig,
+    TrainConfig,
+    parse_config,
+)
 from sdcpc_core.training_data import ClipData
 from sdcpc_core.training_run import moving_average
 
@@ -80,13 +89,73 @@ def test_training_starts_from_a_checkpoint(root, finished_run, tmp_path):
     best = finished_run / "best.safetensors"
     start, _ = load_checkpoint(best)
     again, _ = parse_config(arguments(root, tmp_path / "second", f"--model.checkpoint={best}"))
-    model = initial_model(again.model)
+    model, pretraining = initial_model(again.model)
+    assert pretraining == ("best.safetensors", None)
     assert model.training
     for expected, weights in zip(start.parameters(), model.parameters(), strict=True):
         assert torch.equal(weights, expected)
     other, _ = parse_config(["--model.name=sdcpc_resnet18", f"--model.checkpoint={best}"])
     with pytest.raises(ConfigError, match="sdcpc_mit_b0"):
         initial_model(other.model)
+
+
+def test_training_starts_from_public_encoder_weights_and_hands_on_their_licence(root, tmp_path, capsys):
+    encoder = build_backbone("mit_b0")
+    public = {name.replace("mlp.dwconv", "mlp.dwconv.dwconv"): tensor for name, tensor in encoder.state_dict().items()}
+    torch.save(public, tmp_path / "mit_b0.pth")
+    run_dir = tmp_path / "run"
+    run = arguments(root, run_dir, f"--model.backbone_weights={tmp_path / 'mit_b0.pth'}", "--schedule.max_steps=2")
+    start, pretraining = initial_model(parse_config(run)[0].model)
+    for expected, weights in zip(encoder.parameters(), start.backbone.parameters(), strict=True):
+        assert torch.equal(weights, expected)
+
+    train(run)
+    assert f"initial weights: mit_b0.pth (NVlabs MiT); {pretraining.licence_note}\n" in capsys.readouterr().out
+    provenance = load_checkpoint(run_dir / "best.safetensors")[1].provenance
+    assert provenance["pretraining"] == "mit_b0.pth (NVlabs MiT)"
+    assert provenance["licence_note"] == pretraining.licence_note
+    assert "non-commercial" in pretraining.licence_note
+    assert "for research use" in provenance["data"]
+    _, heir = initial_model(ModelConfig(SMALL.name, SMALL.options, checkpoint=run_dir / "best.safetensors"))
+    assert heir == ("best.safetensors", pretraining.licence_note)
+
+
+def test_encoder_weights_that_do_not_fit_start_no_run(root, tmp_path):
+    with pytest.raises(CheckpointError, match="absent"):
+        train(arguments(root, tmp_path / "run", f"--model.backbone_weights={tmp_path / 'absent.pth'}"))
+    torch.save(build_backbone("resnet18").state_dict(), tmp_path / "resnet18.pth")
+    with pytest.raises(CheckpointError, match="resnet18"):
+        train(arguments(root, tmp_path / "run", f"--model.backbone_weights={tmp_path / 'resnet18.pth'}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "terms"),
+    [
+        ("segformer_mit_b0", "{decoder_channels: 16}", set()),
+        (
+            "sdcpc_mit_b0",
+            "{channels: 32, coarse_stage: false, fine_stage: false}",
+            {"cross_entropy", "contrast", "redundancy"},
+        ),
+        ("sdcpc_mit_b0", "{channels: 32, num_variates: 1}", {"cross_entropy", "contrast", "redundancy"}),
+    ],
+)
+def test_every_model_trains_and_logs_its_losses(root, tmp_path, name, options, terms):
+    per_model = [f"--model.name={name}", f"--model.options={options}", "--schedule.static_share=0"]
+    train(arguments(root, tmp_path, *per_model, "--schedule.max_steps=2"))
+    model, _ = load_checkpoint(tmp_path / "best.safetensors")
+    assert model(torch.zeros(1, 1, 3, 64, 96)).isfinite().all()
+    (log,) = tmp_path.glob("logs/*/metrics.csv")
+    columns = log.read_text().splitlines()[0].split(",")
+    assert {column for column in columns if column.startswith("train/")} == {
+        f"train/{term}" for term in {"loss", "gradient_norm", *terms}
+    }
+
+
+def test_a_model_without_a_static_part_cannot_train_it(root, tmp_path):
+    with pytest.raises(ConfigError, match=r"segformer_mit_b0 has no static part .* schedule\.static_share to 0"):
+        train(arguments(root, tmp_path / "run", "--model.name=segformer_mit_b0", "--model.options={}"))
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(root, tmp_path):
@@ -155,20 +224,63 @@ def test_a_loader_process_gives_the_same_clips(root):
         assert torch.equal(here, there)
 
 
-def small_module(**schedule) -> SegmentationModule:
+def small_module(model: ModelConfig = SMALL, **loss: float) -> SegmentationModule:
     torch.manual_seed(0)
-    return SegmentationModule(TrainConfig(model=SMALL, schedule=ScheduleConfig(**schedule)), torch.ones(11))
+    return SegmentationModule(TrainConfig(model=model, loss=LossConfig(**loss)), torch.ones(11))
 
 
-def test_one_batch_overfits():
-    module = small_module()
+def blocks_of_classes() -> ClipSample:
+    """A clip that stands still, each class in a grey of its own."""
     rng = np.random.default_rng(0)
     labels = torch.from_numpy(rng.integers(0, 4, (1, 1, 2, 3)).repeat(32, 2).repeat(32, 3)).expand(1, 3, -1, -1)
-    frames = labels[:, :, None].expand(-1, -1, 3, -1, -1).to(torch.uint8) * 60
+    return ClipSample(labels[:, :, None].expand(-1, -1, 3, -1, -1).to(torch.uint8) * 60, labels)
+
+
+UNTRAINED_LOG = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+
+
+@UNTRAINED_LOG
+def test_the_loss_is_the_sum_the_paper_prints():
+    def module(**weights: float) -> SegmentationModule:
+        module = small_module(**weights, static_weight=0)
+        torch.nn.init.normal_(module.model.head.decide.weight)  # so that it sees several classes
+        return module
+
+    frames = torch.randint(0, 256, (1, 3, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    logits = module().model(frames)
+    # What it sees is the truth, but for the upper left quarter.
+    labels = logits.argmax(1).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    labels[:, :32, :48] = 0
+    clip = ClipSample(frames, labels[:, None].expand(-1, 3, -1, -1))
+
+    def loss(contrast_weight: float, redundancy_weight: float) -> float:
+        return module(contrast_weight=contrast_weight, redundancy_weight=redundancy_weight)._clip_loss(clip).item()
+
+    # L = L_CE + lambda1 L_CR + lambda2 L_MF
+    cross_entropy = segmentation_loss(logits, labels, ignore_index=11).item()
+    assert loss(0, 0) == pytest.approx(cross_entropy, rel=1e-4)
+    contrast, redundancy = loss(1, 0) - cross_entropy, loss(0, 1) - cross_entropy
+    assert contrast > 1e-3
+    assert abs(redundancy) > 1e-3
+    assert loss(0.5, 2) == pytest.approx(cross_entropy + 0.5 * contrast + 2 * redundancy, rel=1e-4)
+
+
+@UNTRAINED_LOG
+def test_without_references_no_frame_counts_twice():
+    still = ModelConfig(SMALL.name, {**SMALL.options, "coarse_stage": False, "fine_stage": False})
+    with_static, without = (
+        small_module(still, static_weight=weight)._clip_loss(blocks_of_classes()) for weight in (5, 0)
+    )
+    assert with_static == without
+
+
+@UNTRAINED_LOG
+def test_one_batch_overfits():
+    module, clip = small_module(), blocks_of_classes()
     optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
     losses = []
     for _ in range(30):
-        loss = module._clip_loss(ClipSample(frames, labels))
+        loss = module._clip_loss(clip)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -176,6 +288,7 @@ def test_one_batch_overfits():
     assert losses[-1] < 0.4 * losses[0]
 
 
+@UNTRAINED_LOG
 def test_all_void_gives_finite_gradients():
     module = small_module()
     loss = module._clip_loss(
@@ -220,6 +333,10 @@ def test_shipped_configs_parse(path):
         ("--data.scale_range=[2.0, 0.5]", "scale_range"),
         ("--data.synthetic_fraction=2", "synthetic_fraction"),
         ("--data.batch_size=0", "data.batch_size is 0; it must be at least 1"),
+        ("--loss.contrast_weight=-1", "loss.contrast_weight is -1.0; it must be at least 0"),
+        ("--loss.redundancy_weight=.nan", "loss.redundancy_weight is nan; it must be at least 0"),
+        ("--loss.temperature=0", "loss.temperature is 0.0; it must be above 0"),
+        ("--loss.static_weight=.inf", "loss.static_weight is inf"),
         ("--optimizer.learning_rate=-1", "optimizer.learning_rate is -1.0; it must be above 0"),
         ("--optimizer.learning_rate=.inf", "optimizer.learning_rate is inf"),
         ("--optimizer.ema_decay=5", "optimizer.ema_decay is 5.0; it must be at least 0 and below 1"),
@@ -239,6 +356,11 @@ def test_wrong_settings_are_named_in_one_line(argument, complaint):
     with pytest.raises(ConfigError, match=complaint) as caught:
         parse_config([argument])
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_and_encoder_weights_exclude_one_another():
+    with pytest.raises(ConfigError, match=r"model\.checkpoint is a\.st and model\.backbone_weights b\.pth; .* one of"):
+        parse_config(["--model.checkpoint=a.st", "--model.backbone_weights=b.pth"])
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"plain text " * 999])
