@@ -106,7 +106,10 @@ def _labels(text: str | None, file: "PretrainedFile") -> "LabelSet":
     except (OSError, ValueError) as err:
         known = ", ".join(LABEL_SETS)
         raise ConfigError(f"--labels {text} is neither a known set ({known}) nor a readable JSON file: {err}") from err
-    return LabelSet.from_dict(data)
+    try:
+        return LabelSet.from_dict(data)
+    except ConfigError as err:
+        raise ConfigError(f"--labels {text}: {err}") from err
 
 
 def _classifier_shape(file: "PretrainedFile") -> tuple[int, int]:

@@ -14,7 +14,7 @@ from sdcpc_core.models.resnet import RESNET_DEPTHS
 from sdcpc_core.models.segformer import SegFormer
 from sdcpc_core.tensor_check import check_tensors
 from sdcpc_core.weight_files import read_weight_file
-from sdcpc_core.weight_layouts import FIXED_CONFIG, HUGGING_FACE, Layout, find_layout, in_our_names, without_wrappers
+from sdcpc_core.weight_layouts import FIXED_CONFIG, HUGGING_FACE, Layout, in_our_names
 
 CLASSIFIER = re.compile(r"(?:head|fc|classifier|auxiliary_head|decode_head\.conv_seg)\.")
 """Of ImageNet and of losses; ``conv_seg`` comes with every decode head of mmseg, and SegFormer's does not use it."""
@@ -66,13 +66,12 @@ def read_pretrained(path: str | Path) -> PretrainedFile:
             that is not built here.
     """
     file = read_weight_file(path)
-    bare = without_wrappers(file.tensors, path)
-    layout = find_layout(bare, path)
+    layout, tensors = in_our_names(file.tensors, path)
     if layout is HUGGING_FACE:
         for key, value in FIXED_CONFIG.items():
             if file.config.get(key, value) != value:
                 raise CheckpointError(f"{path}: its config has {key} {file.config[key]!r}; MiT has {value!r} here")
-    return PretrainedFile(Path(path), layout, in_our_names(bare, layout), file.config, file.meta)
+    return PretrainedFile(Path(path), layout, tensors, file.config, file.meta)
 
 
 def load_backbone_weights(backbone: nn.Module, path: str | Path) -> PretrainedWeights:

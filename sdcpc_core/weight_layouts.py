@@ -1,8 +1,9 @@
 """What files of weights call their tensors, SegFormer's and ResNet's, and what they are called here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -68,56 +69,59 @@ HUGGING_FACE = Layout(
 )
 TORCHVISION = Layout("torchvision ResNet", re.compile(r"layer1\.0\."), (), None)
 
+LAYOUTS = (NVLABS, HUGGING_FACE, TORCHVISION)
 WRAPPERS = re.compile(r"^(?:(?:module|model|backbone|encoder|segformer|network|net|_orig_mod)\.)+")
 STAGE_FROM_ZERO = re.compile(r"^(stages|patch_embeddings|block|layer_norm|decode_head\.linear_\w+)\.(\d)\.")
 FIXED_CONFIG = {"num_attention_heads": list(NUM_HEADS), "strides": [4, 2, 2, 2], "hidden_act": "gelu"}
 """What a Hugging Face config may vary and no tensor's shape would tell."""
 
 
-def find_layout(names: Mapping[str, Tensor], place: object) -> Layout:
-    """Tell whose names these are, wrappers apart.
+def in_our_names(tensors: Mapping[str, Tensor], path: str | Path) -> tuple[Layout, dict[str, Tensor]]:
+    """Take off what a network was wrapped in, tell the layout, and name its tensors as this package does.
+
+    Args:
+        tensors: by the names in a file.
+        path: of the file, for messages.
+
+    Returns:
+        The layout, and the tensors; those of unknown names keep them.
 
     Raises:
-        CheckpointError: nobody's that is known here.
+        CheckpointError: no layout has such names, or two names are of the same tensor.
     """
-    for layout in (NVLABS, HUGGING_FACE, TORCHVISION):
-        if any(layout.mark.match(name) for name in names):
-            return layout
-    raise CheckpointError(
-        f"{place}: its names ({', '.join(sorted(names)[:3])}, …) are none of MiT or SegFormer of NVlabs or Hugging "
-        "Face, nor of a ResNet of torchvision"
-    )
+    bare = _renamed(tensors, lambda name: WRAPPERS.sub("", name), path)
+    layout = next((layout for layout in LAYOUTS if any(map(layout.mark.match, bare))), None)
+    if layout is None:
+        raise CheckpointError(
+            f"{path}: its names ({', '.join(sorted(bare)[:3])}, …) are none of MiT or SegFormer of NVlabs or Hugging "
+            "Face, nor of a ResNet of torchvision"
+        )
+
+    def our_name(name: str) -> str:
+        name = STAGE_FROM_ZERO.sub(lambda found: f"{found[1]}.{int(found[2]) + 1}.", name)
+        for pattern, replacement in layout.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    return layout, _keys_and_values_joined(_renamed(bare, our_name, path))
 
 
-def without_wrappers(tensors: Mapping[str, Tensor], place: object) -> dict[str, Tensor]:
-    """Take off the names of the modules a network was wrapped in, such as ``module.`` and ``model.backbone.``.
-
-    Raises:
-        CheckpointError: two tensors would have one name, as when a file holds two networks.
-    """
-    bare: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        short = WRAPPERS.sub("", name)
-        if short in bare:
-            raise CheckpointError(f"{place} holds {short} more than once; save the one network you want alone")
-        bare[short] = tensor
-    return bare
-
-
-def in_our_names(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Rename tensors without wrappers; keys and values that stand apart are joined.
-
-    Two names that become one leave one of them as it was, which nothing matches.
-    """
+def _renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str], path: str | Path) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        ours = STAGE_FROM_ZERO.sub(lambda found: f"{found[1]}.{int(found[2]) + 1}.", name)
-        for pattern, replacement in layout.renames:
-            ours = re.sub(pattern, replacement, ours)
-        renamed[name if ours in renamed else ours] = tensor
-    for key_name in [name for name in renamed if ".attn.k." in name]:
-        key, value = renamed[key_name], renamed.get(key_name.replace(".attn.k.", ".attn.v."))
-        if value is not None and (key.shape, key.dtype) == (value.shape, value.dtype):
-            del renamed[key_name], renamed[key_name.replace(".attn.k.", ".attn.v.")]
-            renamed[key_name.replace(".attn.k.", ".attn.kv.")] = torch.cat([key, value])
+        if (new_name := rename(name)) in renamed:
+            raise CheckpointError(f"{path} holds {new_name} more than once; save the one network you want alone")
+        renamed[new_name] = tensor
     return renamed
+
+
+def _keys_and_values_joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for key_name in [name for name in tensors if ".attn.k." in name]:
+        value_name, joint_name = (key_name.replace(".attn.k.", f".attn.{both}.") for both in ("v", "kv"))
+        key, value = tensors[key_name], tensors.get(value_name)
+        # What cannot be joined stays as it is, to be refused by its name.
+        like = value is not None and key.ndim > 0 and (key.shape, key.dtype) == (value.shape, value.dtype)
+        if like and joint_name not in tensors:
+            del tensors[key_name], tensors[value_name]
+            tensors[joint_name] = torch.cat([key, value])
+    return tensors

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.labels import CAMVID, LabelSet
+from sdcpc_core.labels import CAMVID, CITYSCAPES, LABEL_SETS, LabelSet, label_set_of
 
 
 def test_camvid_has_the_field_s_order_and_dynamic_classes():
@@ -10,6 +10,32 @@ def test_camvid_has_the_field_s_order_and_dynamic_classes():
     assert CAMVID.names[3] == "Road"
     assert CAMVID.dynamic_ids == (8, 9, 10)
     assert CAMVID.ignore_index == 255
+
+
+def test_cityscapes_has_the_official_train_ids():
+    assert CITYSCAPES.num_classes == 19
+    assert CITYSCAPES.names[13] == "car"
+    assert CITYSCAPES.palette[13] == (0, 0, 142)
+    assert CITYSCAPES.dynamic_ids == (11, 12, 13, 14, 15, 16, 17, 18)
+    assert len(set(CITYSCAPES.palette)) == 19
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS.values(), ids=LABEL_SETS.keys())
+def test_the_names_of_a_known_set_are_that_set(labels):
+    assert label_set_of([name.upper() for name in labels.names], name="mine") == labels
+
+
+def test_other_names_get_voc_s_colours_and_the_dynamic_classes_they_say():
+    labels = label_set_of(["wall", "Car", "person, human", "scar", "carpet"], name="mine")
+    assert labels.name == "mine"
+    assert labels.dynamic == ("Car", "person, human")
+    assert labels.palette == ((128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128))
+
+
+def test_colours_of_many_classes_differ_and_none_is_black():
+    palette = label_set_of([f"c{i}" for i in range(3000)], name="many").palette
+    assert len(set(palette)) == 3000
+    assert (0, 0, 0) not in palette
 
 
 def test_colours_follow_ids_and_the_ignored_is_black():

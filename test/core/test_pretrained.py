@@ -190,6 +190,14 @@ def test_keys_without_values_are_not_joined(peer, without, tmp_path):
     assert "tensors are unexpected (block1.0.attn." in said
 
 
+def test_one_tensor_under_two_names(peer, mit, tmp_path):
+    in_memory = dict(peer.state_dict())
+    torch.save(in_memory | {"segformer.encoder.layer_norm.3.bias": torch.ones(256)}, tmp_path / "weights.pth")
+    assert "holds norm4.bias more than once" in refusal(build_backbone("mit_b0"), tmp_path / "weights.pth")
+    torch.save(nvlabs(mit) | mit, tmp_path / "weights.pth")
+    assert "mlp.dwconv.weight more than once" in refusal(build_backbone("mit_b0"), tmp_path / "weights.pth")
+
+
 @pytest.mark.parametrize(
     ("held", "wanted"), [("mit_b1", "mit_b0"), ("mit_b0", "resnet18"), ("resnet18", "mit_b0"), ("resnet50", "resnet18")]
 )
