@@ -22,6 +22,7 @@ setup(
         ("share/sdcpc_ros/launch", glob("launch/*.launch.py")),
         ("share/sdcpc_ros/config", glob("config/*.yaml") + glob("config/*.rviz") + ["sdcpc_ros/fastdds.xml"]),
         ("share/sdcpc_ros/config/train", glob("config/train/*.yaml")),
+        ("share/sdcpc_ros/config/train/ablation", glob("config/train/ablation/*.yaml")),
     ],
     python_requires=">=3.10",
     install_requires=[
@@ -73,6 +74,7 @@ setup(
             "segment = sdcpc_core.segment:segment",
             "convert = sdcpc_core.convert:convert",
             "benchmark = sdcpc_core.benchmark:benchmark",
+            "info = sdcpc_core.info:info",
             "bag = sdcpc_ros.bag:bag",
             "demo = sdcpc_ros.demo:demo",
         ],

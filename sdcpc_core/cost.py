@@ -101,7 +101,8 @@ def model_cost(model: VideoModel, size_hw: tuple[int, int], frames: int | None =
     all_frames = 1 + len(model.reference_ages_s)
     frames = all_frames if frames is None else frames
     if frames not in (1, all_frames):
-        raise ConfigError(f"the model cannot take {frames} frames; it takes {all_frames} or 1")
+        takes = f"{all_frames} or 1" if all_frames > 1 else "1"
+        raise ConfigError(f"the model cannot take {frames} frames; it takes {takes}")
     check_size(size_hw)
     clip = _count(model, size_hw, frames)
     # One frame serves as its own references: encoded once, aligned in full.
