@@ -3,7 +3,7 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdcpc_core.arguments import size_hw
 from sdcpc_core.errors import CheckpointError, ConfigError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sdcpc_core.pretrained import PretrainedFile
 
 CLASSIFIER = "decode_head.linear_pred.weight"
+WORKING_SIZE_HW = (512, 1024)
 
 
 def convert(argv: list[str]) -> None:
@@ -28,14 +29,16 @@ def convert(argv: list[str]) -> None:
     from sdcpc_core.pretrained import fill_segformer, read_pretrained
     from sdcpc_core.report import run_facts
 
-    if min(arguments.size) < MIN_SIDE:
-        raise ConfigError(f"--size {'x'.join(map(str, arguments.size))}; both sides must be at least {MIN_SIDE}")
     if arguments.model and not arguments.model.startswith("segformer_"):
         raise ConfigError(f"--model {arguments.model}; what is converted is a SegFormer, such as segformer_mit_b0")
     check_output(arguments.out, overwrite=arguments.overwrite)
     file = read_pretrained(arguments.weights)
     name = arguments.model or model_name(file)
     num_classes, decoder_channels = _classifier_shape(file)
+    _check_normalization(file)
+    height, width = arguments.size or _preprocessed_size(file) or WORKING_SIZE_HW
+    if min(height, width) < MIN_SIDE:
+        raise ConfigError(f"working size {height}x{width}; both sides must be at least {MIN_SIDE}: pass another --size")
     labels = _labels(arguments.labels, file)
     if labels.num_classes != num_classes:
         raise ConfigError(
@@ -51,10 +54,9 @@ def convert(argv: list[str]) -> None:
         "left_out": list(loaded.left_out),
         **run_facts({"weights": file.path.absolute().name, "half": arguments.half}),
     }
-    header = CheckpointHeader(name, options, labels, arguments.size, provenance)
+    header = CheckpointHeader(name, options, labels, (height, width), provenance)
     save_checkpoint(arguments.out, model, header, dtype=torch.float16 if arguments.half else None)
 
-    height, width = arguments.size
     print(f"{arguments.out}: {name} from {loaded.source}, working at {height}x{width}")
     print(f"{num_classes} classes of label set {labels.name!r}; dynamic: {', '.join(labels.dynamic) or 'none'}")
     if loaded.licence_note:
@@ -75,41 +77,52 @@ def model_name(file: "PretrainedFile") -> str:
     return f"segformer_{backbone}"
 
 
-def class_names(file: "PretrainedFile") -> tuple[str, ...]:
-    """Class names from Hugging Face's ``config.json``, or from what mmcv stores beside weights.
+def _check_normalization(file: "PretrainedFile") -> None:
+    from sdcpc_core.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 
-    Raises:
-        ConfigError: there are none, or they do not number the classes from 0 on.
-    """
-    id2label = file.config.get("id2label")
-    if isinstance(id2label, dict):
-        names = [id2label.get(str(index)) for index in range(len(id2label))]
-    else:
-        names = file.meta.get("CLASSES")
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{file.path} does not name its classes, in id2label of a config.json or otherwise")
-    return tuple(names)
+    for key, ours in {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}.items():
+        expected = [round(value / 255, 3) for value in ours]
+        found = file.preprocessing.get(key, expected)
+        if found != expected:
+            raise CheckpointError(f"{file.path}: its preprocessing has {key} {found}; networks here take {expected}")
+
+
+def _preprocessed_size(file: "PretrainedFile") -> tuple[int, int] | None:
+    """Height and width that Hugging Face's preprocessing resizes images to; None where it does not tell."""
+    size = file.preprocessing.get("size")
+    sides = (size.get("height"), size.get("width")) if isinstance(size, dict) else (size, size)
+    return sides if all(isinstance(side, int) and side > 0 for side in sides) else None
 
 
 def _labels(text: str | None, file: "PretrainedFile") -> "LabelSet":
     from sdcpc_core.labels import LABEL_SETS, LabelSet, label_set_of
 
-    if text is None:
-        try:
-            return label_set_of(class_names(file), name=file.path.absolute().stem)
-        except ConfigError as err:
-            raise ConfigError(f"{err}; pass --labels") from err
     if text in LABEL_SETS:
         return LABEL_SETS[text]
+    place = file.path if text is None else Path(text)
+    data = file.config.get("id2label", file.meta.get("CLASSES")) if text is None else _read_labels(place)
     try:
-        data = json.loads(Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        known = ", ".join(LABEL_SETS)
-        raise ConfigError(f"--labels {text} is neither a known set ({known}) nor a readable JSON file: {err}") from err
-    try:
-        return LabelSet.from_dict(data)
+        if isinstance(data, dict) and "names" in data:
+            return LabelSet.from_dict(data)
+        return label_set_of(_in_order(data), name=place.absolute().stem)
     except ConfigError as err:
-        raise ConfigError(f"--labels {text}: {err}") from err
+        raise ConfigError(f"{place}: {err}; pass --labels with camvid, cityscapes or a JSON file of names") from err
+
+
+def _read_labels(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"--labels {file} is neither camvid nor cityscapes nor a readable JSON file: {err}") from err
+
+
+def _in_order(names: Any) -> list[str]:
+    """Class names in the order of their ids."""
+    if isinstance(names, dict):
+        names = [names.get(str(index)) for index in range(len(names))]
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError("no class names there, neither as a list nor by the ids 0, 1, …")
+    return list(names)
 
 
 def _classifier_shape(file: "PretrainedFile") -> tuple[int, int]:
@@ -129,14 +142,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="checkpoint to write (.safetensors)")
     parser.add_argument("--model", metavar="NAME", help="e.g. segformer_mit_b0 (default: as the tensors tell)")
     parser.add_argument(
-        "--labels", metavar="SET|FILE", help="camvid, cityscapes, or a label set as JSON (default: as the file tells)"
+        "--labels",
+        metavar="SET|FILE",
+        help="camvid, cityscapes, or JSON: names or a label set (default: the file's)",
     )
     parser.add_argument(
         "--size",
         metavar="HxW",
         type=size_hw,
-        default=(512, 1024),
-        help="frames are resized to about as many pixels as this (default: 512x1024)",
+        help="frames are resized to about as many pixels as this (default: as the folder tells, or 512x1024)",
     )
     parser.add_argument("--half", action="store_true", help="store the weights as float16")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")

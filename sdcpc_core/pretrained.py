@@ -44,14 +44,14 @@ class PretrainedFile:
         path: as given.
         layout: what its names were like.
         tensors: by the names of this package's encoders, and of SegFormer's ``decode_head``.
-        config: Hugging Face's ``config.json``; empty where there is none.
-        meta: what mmcv stored beside the weights; empty where it did not.
+        config: as in ``WeightFile``, and so are ``preprocessing`` and ``meta``.
     """
 
     path: Path
     layout: Layout
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
     meta: Mapping[str, Any]
 
 
@@ -71,7 +71,7 @@ def read_pretrained(path: str | Path) -> PretrainedFile:
         for key, value in FIXED_CONFIG.items():
             if file.config.get(key, value) != value:
                 raise CheckpointError(f"{path}: its config has {key} {file.config[key]!r}; MiT has {value!r} here")
-    return PretrainedFile(Path(path), layout, tensors, file.config, file.meta)
+    return PretrainedFile(Path(path), layout, tensors, file.config, file.preprocessing, file.meta)
 
 
 def load_backbone_weights(backbone: nn.Module, path: str | Path) -> PretrainedWeights:

@@ -37,11 +37,13 @@ class WeightFile:
     Attributes:
         tensors: by the names in the file, on the CPU.
         config: ``config.json`` of a Hugging Face folder; empty where there is none.
+        preprocessing: ``preprocessor_config.json`` of a Hugging Face folder; empty where there is none.
         meta: what mmcv stored with the weights; empty where it did not.
     """
 
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
     meta: Mapping[str, Any]
 
 
@@ -69,10 +71,13 @@ def read_weight_file(path: str | Path) -> WeightFile:
         tensors = _state_dict(content, file)
         if isinstance(content.get("meta"), dict):
             meta = content["meta"]
-    config = file.with_name("config.json")
-    # Beside a file of another name it may be anything's.
-    is_folder = file.name in FOLDER_FILES and config.is_file()
-    return WeightFile(tensors, _read_json(config) if is_folder else {}, meta)
+    return WeightFile(tensors, _beside(file, "config.json"), _beside(file, "preprocessor_config.json"), meta)
+
+
+def _beside(file: Path, name: str) -> dict[str, Any]:
+    place = file.with_name(name)
+    # Beside weights of another name it may be anything's.
+    return _read_json(place) if file.name in FOLDER_FILES and place.is_file() else {}
 
 
 def _file_of(folder: Path) -> Path:

@@ -88,6 +88,28 @@ def test_classes_of_one_s_own_get_colours(hugging_face, tmp_path):
     assert len(set(labels.palette)) == 4
 
 
+def test_the_preprocessing_of_hugging_face_is_heeded(hugging_face, tmp_path):
+    folder, out = hugging_face(ANIMALS), tmp_path / "out.safetensors"
+    preprocessing = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    for size, expected in (({"height": 640, "width": 800}, (640, 800)), (512, (512, 512)), (None, (512, 1024))):
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing | {"size": size}))
+        convert([str(folder), "--out", str(out), "--overwrite"])
+        assert read_header(out).working_size_hw == expected
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing | {"image_mean": [0.5, 0.5, 0.5]}))
+    with pytest.raises(CheckpointError, match=r"image_mean \[0.5, 0.5, 0.5\]; networks here take \[0.485"):
+        convert([str(folder), "--out", str(out), "--overwrite", "--size", "64x64"])
+
+
+@pytest.mark.parametrize("names", [["floor", "car"], {"1": "car", "0": "floor"}])
+def test_names_alone_make_a_label_set(names, tmp_path):
+    nvlabs_file(tmp_path / "whole.pth", num_classes=2)
+    (tmp_path / "warehouse.json").write_text(json.dumps(names))
+    out = tmp_path / "out.safetensors"
+    convert([str(tmp_path / "whole.pth"), "--out", str(out), "--labels", str(tmp_path / "warehouse.json")])
+    labels = read_header(out).labels
+    assert (labels.name, labels.names, labels.dynamic) == ("warehouse", ("floor", "car"), ("car",))
+
+
 def test_class_names_that_mmcv_stored(tmp_path):
     nvlabs_file(tmp_path / "whole.pth", num_classes=11, meta={"CLASSES": CAMVID.names})
     convert([str(tmp_path / "whole.pth"), "--out", str(tmp_path / "out.safetensors")])
@@ -111,27 +133,25 @@ def test_a_label_set_from_a_file_and_half_precision(tmp_path):
     ("arguments", "error", "message"),
     [
         (["--labels", "camvid"], ConfigError, "tells 19 classes apart, label set 'camvid' has 11; pass --labels"),
-        ([], ConfigError, "does not name its classes.*; pass --labels"),
-        (["--labels", "absent.json"], ConfigError, r"neither a known set \(camvid, cityscapes\) nor a readable JSON"),
-        (["--labels", "list.json"], ConfigError, "list.json: not a label set"),
+        ([], ConfigError, "no class names there.*; pass --labels"),
+        (["--labels", "absent.json"], ConfigError, "neither camvid nor cityscapes nor a readable JSON"),
+        (["--labels", "list.json"], ConfigError, "list.json: no class names there.*pass --labels"),
         (["--labels", "cityscapes", "--model", "segformer_mit_b1"], CheckpointError, "holds mit_b0, not mit_b1"),
         (["--labels", "cityscapes", "--model", "segformer_vgg"], ConfigError, "no model 'segformer_vgg'"),
         (["--labels", "cityscapes", "--model", "sdcpc_mit_b0"], ConfigError, "what is converted is a SegFormer"),
-        (["--labels", "cityscapes", "--size", "8x64"], ConfigError, "--size 8x64; both sides must be at least 32"),
+        (["--labels", "cityscapes", "--size", "8x64"], ConfigError, "size 8x64; both sides must be at least 32"),
     ],
 )
 def test_settings_that_do_not_fit(arguments, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "list.json").write_text("[1]")
     nvlabs_file(tmp_path / "whole.pth")
     with pytest.raises(error, match=message):
         convert([str(tmp_path / "whole.pth"), "--out", str(tmp_path / "out.safetensors"), *arguments])
     assert not (tmp_path / "out.safetensors").exists()
 
 
-@pytest.mark.parametrize(
-    ("names", "message"), [(None, "does not name its classes"), (("a", "a"), "names a class twice")]
-)
+@pytest.mark.parametrize(("names", "message"), [(None, "no class names there"), (("a", "a"), "names a class twice")])
 def test_a_config_that_names_no_classes_or_one_twice(names, message, hugging_face, tmp_path):
     with pytest.raises(ConfigError, match=f"{message}.*pass --labels"):
         convert([str(hugging_face(names)), "--out", str(tmp_path / "out.safetensors")])
@@ -142,7 +162,7 @@ def test_ids_that_do_not_count_from_zero(ids, hugging_face, tmp_path):
     folder = hugging_face(("a", "b"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"id2label": ids}))
-    with pytest.raises(ConfigError, match="does not name its classes"):
+    with pytest.raises(ConfigError, match="no class names there"):
         convert([str(folder), "--out", str(tmp_path / "out.safetensors")])
 
 
