@@ -13,7 +13,7 @@ class MultivariateHead(nn.Module):
         num_variates: M.
 
     Source: SD-CPC (arXiv 2412.08034), section 3, "Multivariate Class Prototypes". The paper does not say how
-    the decision is joint: here a learned 1x1 convolution from M K to K.
+    the decision is joint: here a learned 1x1 convolution from M K to K, also for M = 1, as its GFLOPs tell.
     """
 
     def __init__(self, channels: int, num_classes: int, num_variates: int) -> None:
@@ -22,12 +22,11 @@ class MultivariateHead(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.project = nn.Linear(channels, channels)
         self.classify = nn.Conv2d(channels, num_variates * num_classes, 1, groups=num_variates)
-        self.decide = nn.Conv2d(num_variates * num_classes, num_classes, 1) if num_variates > 1 else nn.Identity()
-        if num_variates > 1:
-            # Starts as the mean of the variates' votes, so that each variate is trained from the first step.
-            mean_vote = torch.eye(num_classes).repeat(1, num_variates) / num_variates
-            self.decide.weight.data.copy_(mean_vote[:, :, None, None])
-            nn.init.zeros_(self.decide.bias)
+        self.decide = nn.Conv2d(num_variates * num_classes, num_classes, 1)
+        # Starts as the mean of the variates' votes, so that each variate is trained from the first step.
+        mean_vote = torch.eye(num_classes).repeat(1, num_variates) / num_variates
+        self.decide.weight.data.copy_(mean_vote[:, :, None, None])
+        nn.init.zeros_(self.decide.bias)
 
     def forward(self, aligned: Tensor) -> Tensor:
         """Logits (B, K, h, w) of aligned features (B, h, w, C)."""

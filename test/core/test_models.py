@@ -171,10 +171,11 @@ def test_features_far_below_zero_give_no_nan():
     assert layer(torch.randn(1, 3, 4, 8)).isfinite().all()
 
 
-def test_head_starts_as_the_mean_of_its_variates_votes():
-    head = MultivariateHead(8, 3, num_variates=4)
+@pytest.mark.parametrize("num_variates", [1, 2, 4])
+def test_head_starts_as_the_mean_of_its_variates_votes(num_variates):
+    head = MultivariateHead(8, 3, num_variates)
     aligned = torch.randn(1, 2, 2, 8)
-    votes = head.classify(head.variates(aligned).permute(0, 3, 1, 2)).view(1, 4, 3, 2, 2)
+    votes = head.classify(head.variates(aligned).permute(0, 3, 1, 2)).view(1, num_variates, 3, 2, 2)
     torch.testing.assert_close(head(aligned), votes.mean(1))
 
 
