@@ -104,22 +104,20 @@ def model_cost(model: VideoModel, size_hw: tuple[int, int], frames: int | None =
         takes = f"{all_frames} or 1" if all_frames > 1 else "1"
         raise ConfigError(f"the model cannot take {frames} frames; it takes {takes}")
     check_size(size_hw)
-    clip = _count(model, size_hw, frames)
-    # One frame serves as its own references: encoded once, aligned in full.
-    stream = clip if frames == 1 else _count(model, size_hw, 1)
+    shell = copy.deepcopy(model).to("meta").eval()
+    # Fake tensors of the CPU, because autocast and attention kernels know no meta device.
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        shell.to_empty(device="cpu")
+        clip = _count(shell, size_hw, frames)
+        # One frame serves as its own references: encoded once, aligned in full.
+        stream = clip if frames == 1 else _count(shell, size_hw, 1)
     params = {name: sum(p.numel() for p in part.parameters()) for name, part in model.parts.items()}
     return ModelCost({name: Cost(params[name], clip[name], stream[name]) for name in params}, size_hw, frames)
 
 
-def _count(model: VideoModel, size_hw: tuple[int, int], frames: int) -> dict[str, Operations]:
-    shell = copy.deepcopy(model).to("meta").eval()
-    # Fake tensors of the CPU, because autocast and attention kernels know no meta device.
-    with (
-        FakeTensorMode(allow_non_fake_inputs=True),
-        torch.no_grad(),
-        FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter,
-    ):
-        shell.to_empty(device="cpu")(torch.empty(1, frames, 3, *size_hw))
+def _count(shell: VideoModel, size_hw: tuple[int, int], frames: int) -> dict[str, Operations]:
+    with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
+        shell(torch.empty(1, frames, 3, *size_hw))
     path_of = {module: path for path, module in shell.named_modules()}
     counts = counter.get_flop_counts()
     return {

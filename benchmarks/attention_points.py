@@ -1,0 +1,80 @@
+"""Time of a step of the stream by the number of attention points P, interleaved, into docs/reproduction.md.
+
+python benchmarks/attention_points.py      on a machine with nothing else to do
+"""
+
+import argparse
+import platform
+import re
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from ledger import Table, with_table
+from reproduction import DOCUMENT, PUBLISHED_FPS, VSPW
+
+from sdcpc_core.labels import LabelSet
+from sdcpc_core.models import build_model
+from sdcpc_core.progress import progress
+from sdcpc_core.reference_cache import NS_PER_S
+from sdcpc_core.streaming import Segmenter
+
+WARM_UP_STEPS = 8
+"""Enough for a stream to fill its cache."""
+SHIFT = 3
+"""Pixels that the picture moves from frame to frame."""
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30, help="timed steps for each P (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads (default: %(default)s)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    samples_ms = measure(arguments.rounds)
+    machine = f"{processor()}, {arguments.threads} threads, fp32, {arguments.rounds} interleaved steps each"
+    document = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(with_table(document, "times", table(samples_ms, machine)), encoding="utf-8")
+    print(table(samples_ms, machine))
+
+
+def measure(rounds: int) -> dict[int, list[float]]:
+    """Time steps (ms) of one stream for each P in turn, so that a change of the machine's speed meets all alike."""
+    labels = LabelSet("any", tuple(map(str, range(124))), ((0, 0, 0),) * 124)
+    streams = {p: Segmenter(build_model("sdcpc_mit_b1", 124, num_points=p), labels).stream() for p in PUBLISHED_FPS}
+    samples_ms: dict[int, list[float]] = {p: [] for p in PUBLISHED_FPS}
+    height, width = VSPW
+    picture = np.random.default_rng(0).integers(0, 256, (height, width + SHIFT * (rounds + WARM_UP_STEPS), 3), np.uint8)
+    with progress(range(rounds + WARM_UP_STEPS), "timing") as turns:
+        for turn in turns:
+            frame = np.ascontiguousarray(picture[:, SHIFT * turn : SHIFT * turn + width])
+            for num_points in list(streams)[:: 1 if turn % 2 else -1]:
+                start_s = perf_counter()
+                streams[num_points].step(frame, (turn + 1) * NS_PER_S // 15)
+                if turn >= WARM_UP_STEPS:
+                    samples_ms[num_points].append((perf_counter() - start_s) * 1e3)
+    return samples_ms
+
+
+def table(samples_ms: dict[int, list[float]], machine: str) -> Table:
+    """Times as ratios to the median of P = 4, beside the paper's frames per second."""
+    unit_ms = float(np.median(samples_ms[4]))
+    rows = []
+    for num_points, samples in samples_ms.items():
+        low, median, high = np.percentile(samples, [25, 50, 75]) / unit_ms
+        paper = PUBLISHED_FPS[4] / PUBLISHED_FPS[num_points]
+        rows.append([f"{num_points}", f"{median:.2f}", f"{low:.2f} to {high:.2f}", f"{paper:.2f}"])
+    return Table([f"P ({machine})", "median, P = 4 is 1", "middle half", "paper"], rows)
+
+
+def processor() -> str:
+    """Name of this machine's processor."""
+    cpu = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", cpu.read_text()) if cpu.is_file() else None
+    return found[1].strip() if found else platform.machine()
+
+
+if __name__ == "__main__":
+    main()
