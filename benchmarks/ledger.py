@@ -11,14 +11,12 @@ class Comparison:
 
     Attributes:
         tolerance: largest difference in percent.
-        cause: why the tolerance is missed; empty where it is met.
     """
 
     name: str
     published: float
     ours: float
     tolerance: float
-    cause: str = ""
 
     @property
     def percent(self) -> float:
@@ -27,21 +25,15 @@ class Comparison:
 
     @property
     def problem(self) -> str:
-        """What is wrong with the ledger; empty where nothing is."""
-        missed = abs(self.percent) > self.tolerance
-        if missed and not self.cause:
-            return (
-                f"{self.name}: {self.ours:.2f} is {self.percent:+.1f} % off {self.published}, over {self.tolerance} %"
-            )
-        if self.cause and not missed:
-            return f"{self.name}: {self.ours:.2f} meets its tolerance; the ledger still explains a miss"
-        return ""
+        """How the tolerance is missed; empty where it is met."""
+        if abs(self.percent) <= self.tolerance:
+            return ""
+        return f"{self.name}: {self.ours:.2f} is {self.percent:+.1f} % off {self.published}, over {self.tolerance} %"
 
     @property
     def cells(self) -> list[str]:
         """Published, ours, difference in percent."""
-        signed = f"{self.percent:+.1f}".replace("-", "−") + ("*" if self.cause else "")
-        return [f"{self.published:.2f}", f"{self.ours:.2f}", signed]
+        return [f"{self.published:.2f}", f"{self.ours:.2f}", f"{self.percent:+.1f}".replace("-", "−")]
 
 
 @dataclass(frozen=True)
@@ -53,9 +45,8 @@ class Table:
     comparisons: Sequence[Comparison] = ()
 
     def __str__(self) -> str:
-        notes = [f"\\* {c.name}: {c.cause}" for c in self.comparisons if c.cause]
         lines = [self.headings, ["---", *["---:"] * (len(self.headings) - 1)], *self.rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "".join(f"\n\n{note}" for note in notes)
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def with_table(document: str, name: str, table: Table) -> str:
