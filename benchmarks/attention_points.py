@@ -7,13 +7,14 @@ import argparse
 import platform
 import re
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import torch
 from ledger import Table, with_table
 from reproduction import DOCUMENT, PUBLISHED_FPS, VSPW
 
+from sdcpc_core.benchmark import Samples
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import build_model
 from sdcpc_core.progress import progress
@@ -33,40 +34,44 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    samples_ms = measure(arguments.rounds)
-    machine = f"{processor()}, {arguments.threads} threads, fp32, {arguments.rounds} interleaved steps each"
+    measured = measure(arguments.rounds)
+    threads = "1 thread" if arguments.threads == 1 else f"{arguments.threads} threads"
+    machine = f"{processor()}, {threads}, fp32, {arguments.rounds} interleaved steps each"
     document = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(with_table(document, "times", table(samples_ms, machine)), encoding="utf-8")
-    print(table(samples_ms, machine))
+    DOCUMENT.write_text(with_table(document, "times", table(measured, machine)), encoding="utf-8")
+    print(table(measured, machine))
 
 
-def measure(rounds: int) -> dict[int, list[float]]:
-    """Time steps (ms) of one stream for each P in turn, so that a change of the machine's speed meets all alike."""
+def measure(rounds: int) -> dict[int, Samples]:
+    """Time steps of one stream for each P in turn, so that a change of the machine's speed meets all alike."""
     labels = LabelSet("any", tuple(map(str, range(124))), ((0, 0, 0),) * 124)
     streams = {p: Segmenter(build_model("sdcpc_mit_b1", 124, num_points=p), labels).stream() for p in PUBLISHED_FPS}
-    samples_ms: dict[int, list[float]] = {p: [] for p in PUBLISHED_FPS}
+    samples = {p: Samples() for p in PUBLISHED_FPS}
     height, width = VSPW
     picture = np.random.default_rng(0).integers(0, 256, (height, width + SHIFT * (rounds + WARM_UP_STEPS), 3), np.uint8)
     with progress(range(rounds + WARM_UP_STEPS), "timing") as turns:
         for turn in turns:
             frame = np.ascontiguousarray(picture[:, SHIFT * turn : SHIFT * turn + width])
             for num_points in list(streams)[:: 1 if turn % 2 else -1]:
-                start_s = perf_counter()
+                wall_s, cpu_s = perf_counter(), process_time()
                 streams[num_points].step(frame, (turn + 1) * NS_PER_S // 15)
                 if turn >= WARM_UP_STEPS:
-                    samples_ms[num_points].append((perf_counter() - start_s) * 1e3)
-    return samples_ms
+                    samples[num_points].wall_ms.append((perf_counter() - wall_s) * 1e3)
+                    samples[num_points].cpu_ms.append((process_time() - cpu_s) * 1e3)
+    return samples
 
 
-def table(samples_ms: dict[int, list[float]], machine: str) -> Table:
+def table(samples: dict[int, Samples], machine: str) -> Table:
     """Times as ratios to the median of P = 4, beside the paper's frames per second."""
-    unit_ms = float(np.median(samples_ms[4]))
+    wall_ms, cpu_ms = float(np.median(samples[4].wall_ms)), float(np.median(samples[4].cpu_ms))
     rows = []
-    for num_points, samples in samples_ms.items():
-        low, median, high = np.percentile(samples, [25, 50, 75]) / unit_ms
+    for num_points, measured in samples.items():
+        low, median, high = np.percentile(measured.wall_ms, [25, 50, 75]) / wall_ms
+        cpu = float(np.median(measured.cpu_ms)) / cpu_ms
         paper = PUBLISHED_FPS[4] / PUBLISHED_FPS[num_points]
-        rows.append([f"{num_points}", f"{median:.2f}", f"{low:.2f} to {high:.2f}", f"{paper:.2f}"])
-    return Table([f"P ({machine})", "median, P = 4 is 1", "middle half", "paper"], rows)
+        rows.append([f"{num_points}", f"{median:.2f}", f"{low:.2f} to {high:.2f}", f"{cpu:.2f}", f"{paper:.2f}"])
+    headings = [f"P ({machine})", "median time, P = 4 is 1", "middle half", "processor time, P = 4 is 1", "paper"]
+    return Table(headings, rows)
 
 
 def processor() -> str:

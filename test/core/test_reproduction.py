@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sdcpc_core.benchmark import Samples
 from sdcpc_core.models import build_model
 from sdcpc_core.models.sdcpc import SDCPCOptions
 
@@ -92,12 +93,17 @@ def test_a_table_goes_between_its_markers_and_nowhere_else():
 def test_times_are_ratios_to_four_points(document, monkeypatch):
     monkeypatch.setattr(attention_points, "VSPW", (32, 40))
     monkeypatch.setattr(attention_points, "build_model", lambda name, k, **o: build_model("sdcpc_resnet18", k, **o))
-    samples_ms = attention_points.measure(rounds=2)
-    assert {points: len(samples) for points, samples in samples_ms.items()} == {4: 2, 9: 2, 16: 2}
+    measured = attention_points.measure(rounds=2)
+    assert {points: len(samples.wall_ms) for points, samples in measured.items()} == {4: 2, 9: 2, 16: 2}
 
-    table = attention_points.table({4: [9.0, 10.0, 11.0], 9: [12.0, 12.0, 12.0], 16: [20.0, 20.0, 20.0]}, "a machine")
+    by_hand = {
+        4: Samples([9.0, 10.0, 11.0], [8.0]),
+        9: Samples([12.0, 12.0, 12.0], [12.0]),
+        16: Samples([20.0, 20.0, 20.0], [14.0]),
+    }
+    table = attention_points.table(by_hand, "a machine")
     assert [row[:2] for row in table.rows] == [["4", "1.00"], ["9", "1.20"], ["16", "2.00"]]
-    assert [row[3] for row in table.rows] == ["1.00", "1.19", "1.54"]
+    assert [row[3:] for row in table.rows] == [["1.00", "1.00"], ["1.50", "1.19"], ["1.75", "1.54"]]
     assert "a machine" in ledger.with_table(document.read_text(encoding="utf-8"), "times", table)
 
 
