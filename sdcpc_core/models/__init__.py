@@ -25,8 +25,8 @@ def build_model(name: str, num_classes: int, **options: Any) -> VideoModel:
     """
     if name not in MODEL_NAMES:
         raise ConfigError(f"no model {name!r}; there are {', '.join(MODEL_NAMES)}")
-    if num_classes < 1:
-        raise ConfigError(f"num_classes is {num_classes}; a model needs at least one class")
+    if type(num_classes) is not int or num_classes < 1:
+        raise ConfigError(f"num_classes is {num_classes!r}; it must be a whole number from 1 up")
     family, _, backbone = name.partition("_")
     model, model_options = (SDCPC, SDCPCOptions) if family == "sdcpc" else (SegFormer, SegFormerOptions)
     known = {option.name for option in fields(model_options)}

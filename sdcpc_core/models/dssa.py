@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sdcpc_core.models.layers import FeedForward, mlp
 from sdcpc_core.ops.deform_conv import regular_grid
+from sdcpc_core.ops.features import at_least_float32
 from sdcpc_core.ops.window_attention import Weighting, selective_window_attention
 
 
@@ -96,7 +97,7 @@ class SelectiveCrossAttention(nn.Module):
         source = self.reference_norm(reference)
         query, key, value = self.query(self.target_norm(target)), self.key(source), self.value(source)
         attended = selective_window_attention(query, key, value, points, self.weighting)
-        return self.ffn(target + self.output(attended))
+        return self.ffn(target + self.output(attended.to(target.dtype)))
 
 
 class PointSelector(nn.Module):
@@ -120,10 +121,12 @@ class PointSelector(nn.Module):
         nn.init.zeros_(self.locate.bias)
 
     def forward(self, target: Tensor, reference: Tensor) -> Tensor:
-        """Points of (B, h, w, C) maps: (B, h, w, P, 2) float32 x, y in tokens of the reference."""
+        """Points of (B, h, w, C) maps: (B, h, w, P, 2) x, y in tokens of the reference, at least float32."""
         perceived = F.gelu(self.perceive(self._differ(target, reference).permute(0, 3, 1, 2)))
-        offsets = self.locate(perceived).permute(0, 2, 3, 1).unflatten(-1, (self.num_points, 2)).float()
-        return offsets + regular_grid(target.shape[1], target.shape[2], self.num_points, target.device)
+        offsets = self.locate(perceived).permute(0, 2, 3, 1).unflatten(-1, (self.num_points, 2))
+        return at_least_float32(offsets) + regular_grid(
+            target.shape[1], target.shape[2], self.num_points, target.device
+        )
 
     def _differ(self, target: Tensor, reference: Tensor) -> Tensor:
         if self.difference is Difference.SUBTRACTION:

@@ -13,19 +13,20 @@ from sdcpc_core.models.dssa import DSSA, Difference
 from sdcpc_core.models.normalization import ImageNormalization
 from sdcpc_core.models.prototypes import MultivariateHead
 from sdcpc_core.models.ssea import SSEA
-from sdcpc_core.models.video_model import VideoModel
+from sdcpc_core.models.video_model import VideoModel, check_images
 from sdcpc_core.ops.window_attention import Weighting
 
 Interleave = Literal["rows", "columns"]
+POINT_NUMBERS = tuple(side**2 for side in range(1, 17))
 
 
 @dataclass(frozen=True)
 class SDCPCOptions:
-    """What can be chosen of an SD-CPC; the last five switches are the rows of the paper's Table 3.
+    """What can be chosen of an SD-CPC; the last five switches leave out what rows of the paper's Table 3 do.
 
     Attributes:
         channels: C. The paper says the width of F2; its GFLOPs say 128 for every backbone.
-        num_points: P, points each token attends to, a square number.
+        num_points: P, points each token attends to, a square number up to 256.
         num_variates: M.
         reference_ages_s: wanted ages of the two references (s): t-3 and t-6 at VSPW's 15 Hz.
         interleave: what stage 1 interleaves of two frames.
@@ -62,16 +63,18 @@ class SDCPCOptions:
                 f"channels is {self.channels}; it must be divisible by {SSEA.NUM_HEADS} heads and "
                 f"{self.num_variates} variates"
             )
-        if math.isqrt(self.num_points) ** 2 != self.num_points:
-            raise ConfigError(f"num_points is {self.num_points}; it must be a square number such as 4, 9 or 16")
+        if self.num_points not in POINT_NUMBERS:
+            raise ConfigError(
+                f"num_points is {self.num_points}; it must be a square number up to {POINT_NUMBERS[-1]}, "
+                "such as 4, 9 or 16"
+            )
         for name, choices in (("interleave", get_args(Interleave)), ("weighting", get_args(Weighting))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}")
         for name in ("multi_scale", "deformable_convolution", "linear_attention", "coarse_stage", "fine_stage"):
             if type(getattr(self, name)) is not bool:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
-        _check_ages(self.reference_ages_s)
-        object.__setattr__(self, "reference_ages_s", tuple(self.reference_ages_s))
+        object.__setattr__(self, "reference_ages_s", _checked_ages(self.reference_ages_s))
 
     @property
     def has_references(self) -> bool:
@@ -110,7 +113,7 @@ class SDCPC(VideoModel):
         options = options or SDCPCOptions()
         self.options = {**asdict(options), "reference_ages_s": list(options.reference_ages_s)}
         self.num_classes = num_classes
-        self.reference_ages_s = tuple(options.reference_ages_s) if options.has_references else ()
+        self.reference_ages_s = options.reference_ages_s if options.has_references else ()
         self.normalization = ImageNormalization()
         self.backbone = build_backbone(backbone)
         self.ssea = SSEA(
@@ -143,9 +146,11 @@ class SDCPC(VideoModel):
         }
 
     def encode(self, images: Tensor) -> StaticState:
+        check_images(images)
         return StaticState(self.ssea(self.backbone(self.normalization(images))))
 
     def align(self, target: StaticState, references: Sequence[StaticState]) -> Tensor:
+        self.check_references(references)
         return self.head(self.aggregate(target, references))
 
     def aggregate(self, target: StaticState, references: Sequence[StaticState]) -> Tensor:
@@ -156,10 +161,9 @@ class SDCPC(VideoModel):
         return self.dssa(target.static, near.static, far.static)
 
 
-def _check_ages(reference_ages_s: Sequence[float]) -> None:
-    try:
-        near_s, far_s = map(float, reference_ages_s)
-    except (TypeError, ValueError):
-        near_s = far_s = math.nan
-    if not 0 < near_s <= far_s < math.inf:
+def _checked_ages(reference_ages_s: Sequence[float]) -> tuple[float, ...]:
+    ages_s = tuple(reference_ages_s) if isinstance(reference_ages_s, Sequence) else ()
+    numbers = all(type(age) in (int, float) for age in ages_s)
+    if len(ages_s) != 2 or not numbers or not 0 < ages_s[0] <= ages_s[1] < math.inf:
         raise ConfigError(f"reference_ages_s is {reference_ages_s!r}; it needs two ages > 0 in s, the nearer first")
+    return tuple(map(float, ages_s))

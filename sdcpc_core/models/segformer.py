@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.models.normalization import ImageNormalization
-from sdcpc_core.models.video_model import VideoModel
+from sdcpc_core.models.video_model import VideoModel, check_images
 
 # Names of modules and parameters are NVlabs', so that a reader of their files finds their way.
 
@@ -81,9 +81,11 @@ class SegFormer(VideoModel):
         return {"encoder": self.backbone, "decoder": self.decode_head}
 
     def encode(self, images: Tensor) -> FrameLogits:
+        check_images(images)
         return FrameLogits(self.decode_head(self.backbone(self.normalization(images))))
 
     def align(self, target: FrameLogits, references: Sequence[FrameLogits]) -> Tensor:
+        self.check_references(references)
         return target.logits
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sdcpc_core.models.layers import FeedForward
 from sdcpc_core.ops.deform_conv import deformable_aggregation
-from sdcpc_core.ops.positive_features import SMALLEST_SUM, positive
+from sdcpc_core.ops.features import SMALLEST_SUM, at_least_float32, positive
 
 
 class SSEA(nn.Module):
@@ -108,9 +108,11 @@ class DCNv3(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         context = self.context(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         context = F.gelu(self.context_norm(context))
-        offsets = self.offset(context).unflatten(-1, (self.groups, self.NUM_POINTS, 2)).float()
-        modulation = self.modulation(context).unflatten(-1, (self.groups, self.NUM_POINTS)).float().softmax(-1)
-        return self.output(deformable_aggregation(self.value(tokens), offsets, modulation))
+        offsets = at_least_float32(self.offset(context)).unflatten(-1, (self.groups, self.NUM_POINTS, 2))
+        modulation = (
+            at_least_float32(self.modulation(context)).unflatten(-1, (self.groups, self.NUM_POINTS)).softmax(-1)
+        )
+        return self.output(deformable_aggregation(self.value(tokens), offsets, modulation).to(tokens.dtype))
 
 
 class LinearAttention(nn.Module):
@@ -127,7 +129,7 @@ class LinearAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(tokens)).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.float().permute(2, 0, 3, 1, 4)  # (B, heads, N, C / heads) each
+        query, key, value = at_least_float32(qkv).permute(2, 0, 3, 1, 4)  # (B, heads, N, C / heads) each
         with torch.autocast(tokens.device.type, enabled=False):
             attended = _linear_attention(positive(query), positive(key), value)
         return tokens + attended.transpose(1, 2).reshape(tokens.shape).to(tokens.dtype)

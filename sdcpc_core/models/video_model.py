@@ -52,6 +52,9 @@ class VideoModel(nn.Module, ABC):
 
         Returns:
             State whose tensors have B as their first dimension.
+
+        Raises:
+            InputError: no such images.
         """
 
     @abstractmethod
@@ -64,6 +67,9 @@ class VideoModel(nn.Module, ABC):
 
         Returns:
             Logits, (B, K, ceil(H / stride), ceil(W / stride)).
+
+        Raises:
+            InputError: another number of references.
         """
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -86,6 +92,26 @@ class VideoModel(nn.Module, ABC):
         states = split_state(self.encode(clip.flatten(0, 1)), batch, frames)
         references = states[-2::-1] if frames > 1 else states * num_references
         return self.align(states[-1], references)
+
+    def check_references(self, references: Sequence[FrameState]) -> None:
+        """Refuse another number of references than the model takes.
+
+        Raises:
+            InputError: it is another.
+        """
+        if len(references) != len(self.reference_ages_s):
+            raise InputError(f"{len(references)} references; the model takes {len(self.reference_ages_s)}")
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what no network can encode.
+
+    Raises:
+        InputError: wrong dimensions or channels, or a side below 32 pixels.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(f"images have shape (B, 3, H, W); these have {tuple(images.shape)}")
+    check_size(images.shape[-2:])
 
 
 def check_clip(clip: Tensor, num_references: int) -> None:

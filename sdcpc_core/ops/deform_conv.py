@@ -15,7 +15,7 @@ def deformable_aggregation(values: Tensor, offsets: Tensor, weights: Tensor) -> 
         weights: (B, h, w, G, D), the modulation.
 
     Returns:
-        (B, h, w, C) float32; samples outside the map count as zero.
+        (B, h, w, C), at least float32; samples outside the map count as zero.
 
     Source: InternImage (arXiv 2211.05778), Eq. 2.
     """

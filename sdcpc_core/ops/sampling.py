@@ -1,7 +1,7 @@
 """Bilinear sampling of token maps at arbitrary points, as weighted sums over rows of a table.
 
-``embedding_bag`` reads whole channel vectors and adds them up in one pass, so nothing of size
-(tokens x points x channels) is ever stored; on the CPU it is several times faster than ``grid_sample``.
+``embedding_bag`` reads whole channel vectors and adds them up in one pass, so that their bilinear corners are never
+stored; on the CPU it is several times faster than ``grid_sample``.
 """
 
 from typing import NamedTuple
@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sdcpc_core.ops.features import at_least_float32
+
 
 class Corners(NamedTuple):
     """The four tokens around each sampled point.
 
     Attributes:
         indices: rows of the flattened token map, (B, ..., 4) int64.
-        weights: bilinear weights, 0 for tokens outside the map, (B, ..., 4) float32.
+        weights: bilinear weights, 0 for tokens outside the map, (B, ..., 4) float32 or float64.
     """
 
     indices: Tensor
@@ -27,11 +29,12 @@ def bilinear_corners(points: Tensor, size_hw: tuple[int, int]) -> Corners:
     """Find the tokens and weights that interpolate a map at the given points.
 
     Args:
-        points: (B, ..., 2) x, y in tokens; (0, 0) is the centre of the first token.
+        points: (B, ..., 2) x, y in tokens; (0, 0) is the centre of the first token. A point that is not finite lies
+            outside.
         size_hw: height and width of the map in tokens.
     """
     height, width = size_hw
-    points = points.float()
+    points = at_least_float32(points)
     floor = points.floor()
     fraction = points - floor
     x0, y0 = floor.unbind(-1)
@@ -41,9 +44,11 @@ def bilinear_corners(points: Tensor, size_hw: tuple[int, int]) -> Corners:
     y = torch.stack((y0, y0, y0 + 1, y0 + 1), -1)
     weights = torch.stack((left * above, right * above, left * below, right * below), -1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    indices = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+    # Chosen, not multiplied: what lies outside may be infinite, and no number to take an index of.
+    weights = torch.where(inside, weights, 0)
+    indices = torch.where(inside, y * width + x, 0).long()
     batch_start = torch.arange(points.shape[0], device=points.device) * (height * width)
-    return Corners(indices + batch_start.view(-1, *[1] * (points.ndim - 1)), weights * inside)
+    return Corners(indices + batch_start.view(-1, *[1] * (points.ndim - 1)), weights)
 
 
 def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
@@ -55,6 +60,7 @@ def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
         weights: (N, J).
 
     Returns:
-        (N, C) float32, also under autocast: bf16 sums drift.
+        (N, C), at least float32, also under autocast: bf16 sums drift.
     """
-    return F.embedding_bag(indices, table.float(), per_sample_weights=weights.float(), mode="sum")
+    table = at_least_float32(table)
+    return F.embedding_bag(indices, table, per_sample_weights=weights.to(table.dtype), mode="sum")

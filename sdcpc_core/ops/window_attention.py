@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sdcpc_core.ops.positive_features import SMALLEST_SUM, positive
+from sdcpc_core.ops.features import SMALLEST_SUM, at_least_float32, positive
 from sdcpc_core.ops.sampling import bilinear_corners, weighted_rows
 
 Weighting = Literal["positive", "raw"]
@@ -22,15 +22,15 @@ def selective_window_attention(
         key: (B, h', w', C); sampled bilinearly, after the map of ``weighting``, zero outside the frame.
         value: (B, h', w', C).
         points: (B, h, w, P, 2) x, y in tokens of the reference map.
-        weighting: ``"positive"`` makes a weighted mean of it, finite for any input; a pixel whose points all lie
-            outside the reference gets zeros. ``"raw"`` is the equation as printed: weights of any sign and size,
-            not finite where the products cancel.
+        weighting: ``"positive"`` makes a weighted mean of it. ``"raw"`` is the equation as printed: weights of any
+            sign, and of any size where the products nearly cancel.
 
     Returns:
-        (B, h, w, C) float32.
+        (B, h, w, C), at least float32. A pixel whose products are all zero gets zeros, as where its points all lie
+        outside the reference.
 
     Source: SD-CPC (arXiv 2412.08034), Eq. 2. Differences: positive features by default; points outside the
-    reference have a zero key, hence no weight.
+    reference have a zero key, hence no weight; a sum of zero divides nothing.
     """
     if weighting == "positive":
         query, key = positive(query), positive(key)
@@ -38,10 +38,12 @@ def selective_window_attention(
     indices, bilinear = bilinear_corners(points, (key.shape[1], key.shape[2]))
     num_points = points.shape[-2]
     keys = weighted_rows(key.reshape(-1, channels), indices.view(-1, 4), bilinear.view(-1, 4))
+    queries = at_least_float32(query.reshape(-1, channels))
     with torch.autocast(query.device.type, enabled=False):
-        products = torch.einsum("nc,npc->np", query.reshape(-1, channels).float(), keys.view(-1, num_points, channels))
+        products = torch.einsum("nc,npc->np", queries, keys.view(-1, num_points, channels))
     total = products.sum(-1, keepdim=True)
-    attention = products / (total.clamp_min(SMALLEST_SUM) if weighting == "positive" else total)
+    divisor = total.clamp_min(SMALLEST_SUM) if weighting == "positive" else total.masked_fill(total == 0, 1)
+    attention = products / divisor
     weights = attention.unsqueeze(-1) * bilinear.view(-1, num_points, 4)
     sampled = weighted_rows(value.reshape(-1, channels), indices.view(-1, num_points * 4), weights.flatten(1))
     return sampled.view(query.shape)

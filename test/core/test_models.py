@@ -8,6 +8,7 @@ from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.models.dssa import Difference, PointSelector
 from sdcpc_core.models.prototypes import MultivariateHead
 from sdcpc_core.models.ssea import LinearAttention
+from sdcpc_core.ops.deform_conv import regular_grid
 
 
 def random_clip(*shape, seed=0):
@@ -66,8 +67,63 @@ def test_parts_can_be_left_out_and_chosen(options):
     assert model.options == {**whole.options, **options}
     logits = model(clip_for(model, 64, 96))
     assert logits.shape == (1, 3, 8, 12)
+    assert logits.isfinite().all()
     logits.square().mean().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("options", [{"interleave": "columns"}, {"weighting": "raw"}], ids=str)
+def test_choices_without_parameters_change_the_answer(options):
+    default = perturb_selectors(build_model("sdcpc_mit_b0", 3))
+    other = build_model("sdcpc_mit_b0", 3, **options).eval()
+    if options == {"interleave": "columns"}:
+        # Its kernels look along the other axis.
+        default.dssa.coarse.selector.perceive.weight.data.normal_()
+    other.load_state_dict(default.state_dict())
+    with torch.inference_mode():
+        clip = random_clip(1, 3, 3, 64, 96)
+        assert (other(clip) - default(clip)).abs().max() > 1e-4
+
+
+def test_columns_of_a_map_are_rows_of_the_map_on_its_side():
+    rows, columns = PointSelector(16, 4, Difference.ROWS), PointSelector(16, 4, Difference.COLUMNS)
+    torch.nn.init.normal_(rows.locate.weight)
+    columns.load_state_dict({k: v.mT if k.endswith("weight") else v for k, v in rows.state_dict().items()})
+    target, reference = torch.randn(2, 1, 5, 7, 16)
+    start = regular_grid(5, 7, 4, torch.device("cpu"))
+    offsets = rows(target, reference) - start
+    on_its_side = columns(target.transpose(1, 2), reference.transpose(1, 2)) - regular_grid(7, 5, 4, start.device)
+    torch.testing.assert_close(on_its_side.transpose(1, 2), offsets)
+
+
+def test_selectors_that_look_far_outside_do_no_harm():
+    for weighting in ("positive", "raw"):
+        model = build_model("sdcpc_mit_b0", 3, weighting=weighting)
+        for stage in (model.dssa.coarse, model.dssa.fine):
+            torch.nn.init.constant_(stage.selector.locate.bias, 100.0)
+        assert model(clip_for(model, 64, 96)).isfinite().all()
+
+
+def test_two_stages_are_the_four_units_of_the_paper():
+    dssa = perturb_selectors(build_model("sdcpc_mit_b0", 3)).dssa
+    coarse, fine = dssa.coarse, dssa.fine
+    assert (coarse.selector.difference, fine.selector.difference) == (Difference.ROWS, Difference.SUBTRACTION)
+    target, near, far = torch.randn(3, 1, 4, 6, 128)
+    related = coarse(near, far)
+    expected = fine(coarse(target, related), fine(related, far))
+    torch.testing.assert_close(dssa(target, near, far), expected)
+    assert (expected - fine(coarse(target, related), fine(near, far))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["sdcpc_mit_b0", "segformer_resnet18"])
+def test_double_precision_agrees(name):
+    model = perturb_selectors(build_model(name, 3))
+    clip = clip_for(model, 64, 97)
+    with torch.inference_mode():
+        single = model(clip)
+        double = model.double()(clip.double())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, atol=1e-4, rtol=1e-4)
 
 
 def test_a_stage_left_out_hands_on_its_target():
@@ -180,9 +236,19 @@ def test_head_starts_as_the_mean_of_its_variates_votes(num_variates):
 
 
 @pytest.mark.parametrize("part", ["encode", "align"])
-def test_both_halves_can_be_exported(part):
-    model = perturb_selectors(build_model("sdcpc_mit_b0", 3))
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sdcpc_mit_b0", {}),
+        ("sdcpc_resnet18", {"interleave": "columns", "weighting": "raw", "num_points": 9, "num_variates": 1}),
+        ("sdcpc_mit_b0", {"coarse_stage": False, "fine_stage": False, "deformable_convolution": False}),
+        ("segformer_mit_b0", {}),
+    ],
+)
+def test_both_halves_can_be_exported(name, options, part):
+    model = perturb_selectors(build_model(name, 3, **options))
     state = model.encode(random_clip(1, 3, 64, 64))
+    references = [state] * len(model.reference_ages_s)
 
     class Half(torch.nn.Module):
         def __init__(self):
@@ -192,7 +258,7 @@ def test_both_halves_can_be_exported(part):
         def forward(self, *inputs):
             return getattr(self.model, part)(*inputs)
 
-    inputs = (random_clip(1, 3, 64, 64, seed=1),) if part == "encode" else (state, [state, state])
+    inputs = (random_clip(1, 3, 64, 64, seed=1),) if part == "encode" else (state, references)
     with torch.inference_mode():
         exported = torch.export.export(Half(), inputs).module()(*inputs)
         torch.testing.assert_close(tuple(exported), tuple(Half()(*inputs)))
@@ -215,6 +281,9 @@ def test_both_halves_can_be_exported(part):
         ("segformer_mit_b0", {"decoder_channels": 0}, "decoder_channels is 0"),
         ("sdcpc_mit_b0", {"reference_ages_s": (0.2, float("inf"))}, "two ages"),
         ("sdcpc_mit_b0", {"reference_ages_s": 0.2}, "two ages"),
+        ("sdcpc_mit_b0", {"reference_ages_s": ["0.2", "0.4"]}, "two ages"),
+        ("sdcpc_mit_b0", {"reference_ages_s": [True, 2]}, "two ages"),
+        ("sdcpc_mit_b0", {"num_points": 10**48}, "up to 256"),
         ("sdcpc_mit_b0", {"reference_ages_s": (0.4, 0.2)}, "the nearer first"),
     ],
 )
@@ -236,3 +305,26 @@ def test_settings_that_cannot_work_are_named(name, options, message):
 def test_clips_that_do_not_fit_are_refused(shape, message):
     with pytest.raises(InputError, match=message):
         build_model("sdcpc_mit_b0", 3)(torch.zeros(shape, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("name", ["sdcpc_mit_b0", "segformer_mit_b0"])
+@pytest.mark.parametrize("shape", [(1, 1, 64, 64), (3, 64, 64), (1, 3, 16, 64)])
+def test_images_that_do_not_fit_are_refused(name, shape):
+    with pytest.raises(InputError):
+        build_model(name, 3).encode(torch.zeros(shape, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("sdcpc_mit_b0", 2), ("segformer_mit_b0", 0)])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_another_number_of_references_is_refused(name, wanted, count):
+    model = build_model(name, 3).eval()
+    state = model.encode(random_clip(1, 3, 64, 64))
+    if count != wanted:
+        with pytest.raises(InputError, match=f"{count} references; the model takes {wanted}"):
+            model.align(state, [state] * count)
+
+
+@pytest.mark.parametrize("num_classes", [0, -1, 2.5, "5", True])
+def test_a_number_of_classes_is_a_whole_number(num_classes):
+    with pytest.raises(ConfigError, match="num_classes is"):
+        build_model("sdcpc_mit_b0", num_classes)

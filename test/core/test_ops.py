@@ -41,8 +41,8 @@ def test_window_attention_is_equation_2(weighting, num_points):
         samples = [tuple(p) for p in points[b, i, j].tolist()]
         products = torch.stack([query[b, i, j] @ bilinear(key[b], x, y) for x, y in samples])
         values = torch.stack([bilinear(value[b], x, y) for x, y in samples])
-        if products.abs().sum() > 0:
-            torch.testing.assert_close(result[b, i, j], products / products.sum() @ values, atol=1e-5, rtol=1e-4)
+        total = products.sum() if products.abs().sum() > 0 else 1.0  # all points outside: nothing to attend to
+        torch.testing.assert_close(result[b, i, j], products / total @ values, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,23 @@ def test_window_attention_sums_in_float32_under_autocast(dtype):
     exact = selective_window_attention(query, key, value, points)
     with torch.autocast("cpu", dtype):
         torch.testing.assert_close(selective_window_attention(query, key, value, points), exact)
+
+
+@pytest.mark.parametrize("weighting", ["positive", "raw"])
+@pytest.mark.parametrize("place", [-50.0, 1e30, math.inf, -math.inf, math.nan])
+def test_where_there_is_nothing_to_attend_to_the_answer_is_zero(weighting, place):
+    query, key, value = torch.rand(3, 1, 3, 4, 8, generator=torch.Generator().manual_seed(2))
+    nowhere = torch.full((1, 3, 4, 4, 2), place)
+    assert (selective_window_attention(query, key, value, nowhere, weighting) == 0).all()
+
+
+@pytest.mark.parametrize("weighting", ["positive", "raw"])
+def test_window_attention_passes_gradients(weighting):
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = torch.rand(3, 1, 2, 3, 4, generator=generator, dtype=torch.float64) + 0.1
+    points = torch.rand(1, 2, 3, 4, 2, generator=generator, dtype=torch.float64) * 4 - 1
+    inputs = [tensor.requires_grad_() for tensor in (query, key, value, points)]
+    torch.autograd.gradcheck(lambda *tensors: selective_window_attention(*tensors, weighting), inputs, atol=1e-6)
 
 
 def test_points_outside_the_reference_have_no_say():
