@@ -4,6 +4,9 @@ import argparse
 import math
 from pathlib import Path
 
+MAX_SIDE = 16384
+"""No camera has more pixels a side."""
+
 
 def add_segmenter_arguments(parser: argparse.ArgumentParser) -> None:
     """Add which weights run, where and how precisely."""
@@ -33,6 +36,10 @@ def size_hw(text: str) -> tuple[int, int]:
     """Read a size such as ``360x480``: height, then width, in pixels."""
     try:
         height, width = map(int, text.lower().split("x"))
+        if max(height, width) > MAX_SIDE:
+            raise ValueError
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 360x480 (height x width)") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size such as 360x480 (height x width, up to {MAX_SIDE})"
+        ) from None
     return height, width

@@ -35,7 +35,7 @@ def info(argv: list[str]) -> None:
     check_report(arguments.json)
     held = {}
     console = Console(highlight=False)
-    if arguments.model:
+    if arguments.model is not None:
         name, size = arguments.model, arguments.size or DEFAULT_SIZE_HW
         model = _build(name, arguments.num_classes, dict(arguments.option))
         cost = model_cost(model, size, arguments.frames)
@@ -167,7 +167,7 @@ def _text(value: Any) -> str:
 
 def _option(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
-    if not equals:
+    if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as num_points=9")
     try:
         return key, json.loads(value)
@@ -191,6 +191,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, metavar="T", help="of a clip (default: all that the model takes)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what the terminal shows")
     arguments = parser.parse_args(argv)
-    if not arguments.model and (arguments.num_classes is not None or arguments.option):
+    if arguments.model is None and (arguments.num_classes is not None or arguments.option):
         raise ConfigError("--num-classes and --option go with --model; a checkpoint holds its own")
     return arguments

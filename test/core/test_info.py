@@ -81,6 +81,7 @@ def test_without_arguments_it_is_the_shipped_one(capsys):
     ("options", "error", "message"),
     [
         (("--model", "vgg"), ConfigError, "no model 'vgg'"),
+        (("--model", ""), ConfigError, "no model ''"),
         (("--model", "sdcpc_mit_b0", "--num-classes", "0"), ConfigError, "num_classes is 0"),
         (("--model", "sdcpc_mit_b0", "--option", "linear_attention=no"), ConfigError, "'no'; it must be true or false"),
         (("--model", "sdcpc_mit_b0", "--frames", "2"), ConfigError, "cannot take 2 frames; it takes 3 or 1"),
@@ -98,7 +99,16 @@ def test_what_cannot_be_shown(options, error, message, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("options", [["--option", "points"], ["--size", "64"], ["--model", "x", "--checkpoint", "y"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--option", "points"],
+        ["--option", "=3"],
+        ["--size", "64"],
+        ["--size", "99999x64"],
+        ["--model", "x", "--checkpoint", "y"],
+    ],
+)
 def test_wrong_usage(options, capsys):
     with pytest.raises(SystemExit):
         info(options)
