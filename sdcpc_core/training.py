@@ -53,6 +53,7 @@ class SegmentationModule(L.LightningModule):
         model: the network.
         pretraining: of the weights it starts from.
         confusion: of the latest validation.
+        identity: name and complete options of the model, by their settings; a resumed run must have the same.
 
     Raises:
         ConfigError: an unknown model, or one that does not fit the schedule.
@@ -69,6 +70,18 @@ class SegmentationModule(L.LightningModule):
         self._states: deque[FrameState] = deque(maxlen=1 + len(self.model.reference_ages_s))
         self._sequence = ""
         self.confusion = ConfusionMatrix(CAMVID.num_classes, CAMVID.ignore_index)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        options = {f"model.options.{option}": value for option, value in self.model.options.items()}
+        return {"model.name": self._config.model.name, **options}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model"] = self.identity
+        checkpoint["pretraining"] = self.pretraining._asdict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.pretraining = Pretraining(**checkpoint["pretraining"])
 
     def on_train_batch_start(self, batch: ClipSample, batch_idx: int) -> None:
         # Whatever a model draws from the global generator is then the same in a resumed run.

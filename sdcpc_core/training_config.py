@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,10 @@ class ModelConfig:
                 f"model.checkpoint is {self.checkpoint} and model.backbone_weights {self.backbone_weights}; "
                 "a checkpoint has an encoder of its own, so give one of the two"
             )
+
+    def fresh(self) -> "ModelConfig":
+        """The same network without the weights to start from."""
+        return replace(self, checkpoint=None, backbone_weights=None)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -28,6 +29,10 @@ from sdcpc_core.training_data import VALIDATION_PROTOCOL, ClipData
 def run_training(config: TrainConfig, *, resume: bool) -> None:
     """Train, validate and save into ``config.run_dir``: ``best.safetensors``, ``last.ckpt`` and logs.
 
+    A resumed run has its weights from ``last.ckpt`` alone, whatever files it once started from, and so it has
+    ``optimizer.learning_rate`` and ``optimizer.weight_decay``. The model must be the one of the run; all other settings
+    are taken as they are given, because to train on for longer or with other losses is a choice.
+
     Raises:
         ConfigError: the run exists and is not resumed, or is resumed and does not exist or is of another model.
         CheckpointError: the run to resume is broken.
@@ -49,7 +54,8 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
     warnings.filterwarnings("ignore", ".*LeafSpec")
     L.seed_everything(config.seed, verbose=False)
     data = ClipData(config)
-    module = SegmentationModule(config, data.class_weights())
+    start = replace(config, model=config.model.fresh()) if resume else config
+    module = SegmentationModule(start, data.class_weights())
     if resume:
         check_resumable(last, module)
     else:
@@ -71,7 +77,7 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
 
 
 def check_resumable(last: Path, module: SegmentationModule) -> None:
-    """Refuse a checkpoint that Lightning would fail on.
+    """Refuse a checkpoint that Lightning would fail on, or continue as another model.
 
     Raises:
         CheckpointError: the file is broken, or not one of a training run.
@@ -79,19 +85,23 @@ def check_resumable(last: Path, module: SegmentationModule) -> None:
     """
     try:
         saved = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
-        missing = {"loops", "callbacks", "optimizer_states", "lr_schedulers"} - saved.keys()
+        missing = {"loops", "callbacks", "optimizer_states", "lr_schedulers", "pretraining"} - saved.keys()
         shapes = {name: tensor.shape for name, tensor in saved["state_dict"].items()}
+        model = dict(saved["model"])
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.PickleError):
         missing = True
     if missing:
         raise CheckpointError(
-            f"{last} is broken, or not of a training run; start a run in another --run_dir, from the best weights so "
-            "far with --model.checkpoint"
+            f"{last} is broken, or not of a training run of this version; start a run in another --run_dir, from the "
+            "best weights so far with --model.checkpoint"
         )
-    if shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
+    # Most options change no shape, so that the weights of one model would load into the other.
+    own = module.identity
+    differing = [f"{key} {model[key]!r}, not {own[key]!r}" for key in own if key in model and model[key] != own[key]]
+    if differing or shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
         raise ConfigError(
-            f"{last} is of another model; resume it with the model.name and model.options of its run, or start a run "
-            "in another --run_dir"
+            f"{last} is of another model{': ' if differing else ''}{'; '.join(differing)}; resume it with the "
+            "model.name and model.options of its run, or start a run in another --run_dir"
         )
 
 

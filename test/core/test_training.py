@@ -1,7 +1,9 @@
 import pickle
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,8 @@ from fake_camvid import write_camvid
 
 pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
 
-from sdcpc_core.checkpoint import load_checkpoint
+from sdcpc_core.best_weights import BestWeights
+from sdcpc_core.checkpoint import load_checkpoint, save_checkpoint
 from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
 from sdcpc_core.losses import segmentation_loss
@@ -120,6 +123,34 @@ def test_training_starts_from_public_encoder_weights_and_hands_on_their_licence(
     assert heir == ("best.safetensors", pretraining.licence_note)
 
 
+@pytest.mark.parametrize("source", ["backbone_weights", "checkpoint"])
+@pytest.mark.parametrize("named_again", [True, False])
+def test_a_resumed_run_needs_no_first_weights_and_keeps_their_licence(
+    root, finished_run, tmp_path, monkeypatch, source, named_again
+):
+    first, run_dir = tmp_path / "first.pth", tmp_path / "run"
+    if source == "backbone_weights":
+        encoder = build_backbone("mit_b0").state_dict()
+        torch.save(
+            {name.replace("mlp.dwconv", "mlp.dwconv.dwconv"): weights for name, weights in encoder.items()}, first
+        )
+    else:
+        model, header = load_checkpoint(finished_run / "best.safetensors")
+        save_checkpoint(first, model, replace(header, provenance={"licence_note": "non-commercial"}))
+    naming = f"--model.{source}={first}"
+    _, pretraining = initial_model(parse_config(arguments(root, run_dir, naming))[0].model)
+    train(arguments(root, run_dir, naming, "--schedule.max_steps=2"))
+    first.unlink()
+
+    # Whatever the second round scores, its weights are saved.
+    monkeypatch.setattr(BestWeights, "load_state_dict", lambda callback, state: None)
+    train(arguments(root, run_dir, *([naming] if named_again else []), "--resume"))
+    provenance = load_checkpoint(run_dir / "best.safetensors")[1].provenance
+    assert provenance["steps"] == 4
+    assert (provenance["pretraining"], provenance["licence_note"]) == pretraining
+    assert "non-commercial" in provenance["licence_note"]
+
+
 def test_encoder_weights_that_do_not_fit_start_no_run(root, tmp_path):
     with pytest.raises(CheckpointError, match="absent"):
         train(arguments(root, tmp_path / "run", f"--model.backbone_weights={tmp_path / 'absent.pth'}"))
@@ -190,9 +221,27 @@ def test_a_broken_run_is_not_resumed(root, finished_run, tmp_path, content):
         train(arguments(root, tmp_path, "--resume"))
 
 
-def test_a_run_of_another_model_is_not_resumed(root, finished_run):
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ("--model.options={channels: 48}", "model.options.channels 32, not 48"),
+        ("--model.options={channels: 32, interleave: columns}", "model.options.interleave 'rows', not 'columns'"),
+        ("--model.options={channels: 32, weighting: raw}", "model.options.weighting 'positive', not 'raw'"),
+        ("--model.options={channels: 32, reference_ages_s: [0.1, 0.4]}", "model.options.reference_ages_s"),
+        ("--model.name=sdcpc_resnet18", "model.name 'sdcpc_mit_b0', not 'sdcpc_resnet18'"),
+    ],
+)
+def test_a_run_of_another_model_is_not_resumed(root, finished_run, other, difference):
+    with pytest.raises(ConfigError, match=rf"last\.ckpt is of another model: {re.escape(difference)}.*; resume it"):
+        train(arguments(root, finished_run, "--resume", other))
+
+
+def test_shapes_that_changed_under_the_same_options_are_told(root, finished_run, tmp_path):
+    saved = torch.load(finished_run / "last.ckpt", weights_only=True)
+    del saved["state_dict"]["model.head.decide.bias"]
+    torch.save(saved, tmp_path / "last.ckpt")
     with pytest.raises(ConfigError, match=r"last\.ckpt is of another model; resume it with the model\.name"):
-        train(arguments(root, finished_run, "--resume", "--model.options={channels: 48}"))
+        train(arguments(root, tmp_path, "--resume"))
 
 
 def test_an_unwritable_run_is_told_at_once(root, tmp_path):
