@@ -1,8 +1,14 @@
-"""Training losses, as pure functions."""
+"""Training losses, as pure functions.
+
+Where several processes train together, each calls them with its own share of the batch, and the mean of the processes'
+losses, and of their gradients, is that of one process.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sdcpc_core.processes import num_processes, sum_over_processes
 
 
 def segmentation_loss(
@@ -17,7 +23,7 @@ def segmentation_loss(
         class_weights: weight of each class, > 0, (K,) float32; all 1 where absent.
 
     Returns:
-        Weighted mean over the labelled pixels, scalar float32; a differentiable zero when there are none.
+        Weighted mean over the labelled pixels of the batch, scalar float32; a differentiable zero when there are none.
 
     Source: SD-CPC (arXiv 2412.08034), Eq. 3. Differences: optional class weights.
     """
@@ -25,8 +31,8 @@ def segmentation_loss(
     full = F.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
     total = F.cross_entropy(full, labels, class_weights, ignore_index=ignore_index, reduction="sum")
     labelled = labels[labels != ignore_index]
-    weight = labelled.numel() if class_weights is None else class_weights[labelled].sum()
-    return total / torch.as_tensor(weight, device=total.device).clamp(min=1e-6)
+    weight = total.new_tensor(labelled.numel()) if class_weights is None else class_weights[labelled].sum()
+    return total * num_processes() / sum_over_processes(weight).clamp(min=1e-6)
 
 
 def balanced_class_weights(frequencies: Tensor, power: float) -> Tensor:

@@ -4,12 +4,18 @@ Pure functions. Where several processes train together, each calls them with its
 are those of the whole batch, and the mean of the processes' losses, and of their gradients, is that of one process.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+
+from sdcpc_core.errors import ConfigError
+from sdcpc_core.processes import num_processes, sum_over_processes
+
+MIN_LENGTH = 1e-3
+"""Cosines are of vectors at least this long: to stretch ever shorter ones to 1 would blow their gradients up."""
 
 
 class ClassPrototypes(NamedTuple):
@@ -45,9 +51,12 @@ def prototype_losses(
         variates: multivariate features, (B, h, w, C), any float type; variate m holds channels m C/M … (m+1) C/M.
         logits: the joint decision on them, (B, K, h, w).
         labels: class ids, (B, H, W) of any integer type.
-        num_variates: M.
+        num_variates: M, a divisor of C.
         ignore_index: id of unlabelled pixels.
         temperature: tau, > 0.
+
+    Raises:
+        ConfigError: ``num_variates`` does not divide C, or the temperature is not positive.
 
     Source: SD-CPC (arXiv 2412.08034), Eq. 4-6. Differences: at the stride of the logits; see each term.
     """
@@ -69,12 +78,17 @@ def correct_pixels(
         variates: (B, h, w, C), any float type.
         logits: (B, K, h, w).
         labels: class ids, (B, H, W) of any integer type.
-        num_variates: M.
+        num_variates: M, a divisor of C.
         ignore_index: id of unlabelled pixels.
 
     Returns:
         Features (N_G, M, D), float32 or float64, and classes (N_G,) int64.
+
+    Raises:
+        ConfigError: ``num_variates`` does not divide C.
     """
+    if num_variates < 1 or variates.shape[-1] % num_variates:
+        raise ConfigError(f"num_variates is {num_variates}; it must divide the {variates.shape[-1]} channels")
     labels = F.interpolate(labels[:, None].float(), logits.shape[-2:], mode="nearest-exact")[:, 0].long()
     correct = (logits.argmax(1) == labels) & (labels != ignore_index)
     features = variates[correct].unflatten(-1, (num_variates, -1))
@@ -115,15 +129,21 @@ def prototype_contrast(features: Tensor, classes: Tensor, prototypes: ClassProto
     Returns:
         Mean over variates and correct pixels, scalar; a differentiable zero where there are no pixels or one class.
 
+    Raises:
+        ConfigError: the temperature is not positive.
+
     Source: SD-CPC (arXiv 2412.08034), Eq. 5. Differences: cosines instead of products, so that tau means the same
-    whatever the features' length; negatives are the same variate of the other classes' prototypes.
+    whatever the features' length, down to ``MIN_LENGTH``; negatives are the same variate of the other classes'
+    prototypes.
     """
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature is {temperature}; it must be above 0")
     num_variates = features.shape[1]
     with torch.autocast(features.device.type, enabled=False):
         cosines = torch.einsum("nmd,kmd->nmk", _unit(features), _unit(prototypes.means))
     logits = (cosines / temperature).masked_fill(prototypes.counts == 0, -torch.inf)
     total = F.cross_entropy(logits.flatten(0, 1), classes.repeat_interleave(num_variates), reduction="sum")
-    return total * _num_processes() / (num_variates * prototypes.counts.sum().clamp(min=1))
+    return total * num_processes() / (num_variates * prototypes.counts.sum().clamp(min=1))
 
 
 def variate_redundancy(prototypes: ClassPrototypes) -> Tensor:
@@ -143,27 +163,16 @@ def variate_redundancy(prototypes: ClassPrototypes) -> Tensor:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors, dim=-1, eps=1e-6)
-
-
-def _num_processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return F.normalize(vectors, dim=-1, eps=MIN_LENGTH)
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum of every process's tensor, the same in each; the gradient of one's share is the sum of all gradients."""
+    """Sum of every process's tensor, with a gradient: that of one's share is the sum of all gradients."""
 
     @staticmethod
     def forward(ctx: Any, share: Tensor) -> Tensor:
-        return _all_reduced(share)
+        return sum_over_processes(share)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _all_reduced(gradient)
-
-
-def _all_reduced(share: Tensor) -> Tensor:
-    total = share.clone(memory_format=torch.contiguous_format)
-    if _num_processes() > 1:
-        dist.all_reduce(total)
-    return total
+        return sum_over_processes(gradient)

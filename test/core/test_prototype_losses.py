@@ -6,7 +6,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from sdcpc_core.errors import ConfigError
+from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.prototype_losses import (
+    MIN_LENGTH,
     ClassPrototypes,
     class_prototypes,
     correct_pixels,
@@ -142,6 +145,30 @@ def test_losses_and_gradients_are_finite(labels, predictions, num_variates, temp
         assert (variates.grad == 0).all()
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 1e-6, 1e-3])
+def test_short_features_have_no_steep_gradients(scale):
+    features, classes = random_pixels(4)
+    features = (scale * features).requires_grad_()
+    both_losses(features, classes).sum().backward()
+    # A cosine changes by 1 / MIN_LENGTH at most, the contrast of a pixel by 2 / tau times its cosines.
+    assert features.grad.norm() < 2 / 0.1 / MIN_LENGTH
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.1, math.nan, math.inf])
+def test_a_temperature_that_is_not_positive_is_refused(temperature):
+    features, classes = random_pixels(1)
+    prototypes = class_prototypes(features, classes, num_classes=5)
+    with pytest.raises(ConfigError, match=f"temperature is {temperature}; it must be above 0"):
+        prototype_contrast(features, classes, prototypes, temperature=temperature)
+
+
+@pytest.mark.parametrize("num_variates", [0, 3])
+def test_variates_that_do_not_divide_the_channels_are_refused(num_variates):
+    variates, logits, labels = torch.zeros(1, 2, 2, 8), torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2)
+    with pytest.raises(ConfigError, match=f"num_variates is {num_variates}; it must divide the 8 channels"):
+        correct_pixels(variates, logits, labels, num_variates=num_variates, ignore_index=VOID)
+
+
 def test_float32_under_autocast():
     features, classes = random_pixels(4)
     features = features.float()
@@ -166,7 +193,7 @@ PREDICTIONS = {
 }
 
 
-def losses_of_share(predictions: torch.Tensor, share: slice) -> dict[str, torch.Tensor]:
+def losses_of_share(predictions: torch.Tensor, share: slice, weighted: bool) -> dict[str, torch.Tensor]:
     """Losses, prototypes and gradients of some of the images, in a process group where there is one."""
     torch.manual_seed(0)
     network = nn.Linear(8, 8).double()
@@ -179,11 +206,18 @@ def losses_of_share(predictions: torch.Tensor, share: slice) -> dict[str, torch.
     contrast, redundancy = prototype_losses(
         variates, logits, labels, num_variates=2, ignore_index=VOID, temperature=0.1
     )
-    (0.3 * contrast + 0.7 * redundancy).backward()
+    cross_entropy = segmentation_loss(
+        variates[..., :4].permute(0, 3, 1, 2),
+        labels,
+        ignore_index=VOID,
+        class_weights=torch.tensor([1.0, 2.0, 3.0, 4.0]) if weighted else None,
+    )
+    (0.3 * contrast + 0.7 * redundancy + 0.5 * cross_entropy).backward()
     pixels = correct_pixels(variates.detach(), logits, labels, num_variates=2, ignore_index=VOID)
     means, counts = class_prototypes(*pixels, num_classes=4)
     gradients = {f"gradient {i}": parameter.grad for i, parameter in enumerate(network.parameters())}
     return {
+        "cross_entropy": cross_entropy.detach(),
         "contrast": contrast.detach(),
         "redundancy": redundancy.detach(),
         "means": means,
@@ -196,7 +230,11 @@ def train_beside(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     share = slice(2 * rank, 2 * rank + 2)
-    results = {name: losses_of_share(predictions, share) for name, predictions in PREDICTIONS.items()}
+    results = {
+        (name, weighted): losses_of_share(predictions, share, weighted)
+        for name, predictions in PREDICTIONS.items()
+        for weighted in (False, True)
+    }
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -204,9 +242,13 @@ def train_beside(rank: int, folder: Path) -> None:
 def test_two_processes_learn_what_one_does(tmp_path):
     torch.multiprocessing.spawn(train_beside, (tmp_path,), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    for name, predictions in PREDICTIONS.items():
-        for key, expected in losses_of_share(predictions, slice(0, 4)).items():
-            torch.testing.assert_close((first[name][key] + second[name][key]) / 2, expected, msg=f"{name}: {key}")
-            if key != "contrast":
-                assert torch.equal(first[name][key], second[name][key]), (name, key)
-    assert first["uneven"]["counts"].tolist() == [4, 5, 3, 4]
+    for case, results in first.items():
+        name, weighted = case
+        for key, expected in losses_of_share(PREDICTIONS[name], slice(0, 4), weighted).items():
+            # The cross-entropy is computed in float32.
+            mean = (results[key] + second[case][key]) / 2
+            torch.testing.assert_close(mean, expected, rtol=1e-6, atol=1e-7, msg=f"{case}: {key}")
+            if key not in ("contrast", "cross_entropy"):
+                assert torch.equal(results[key], second[case][key]), (case, key)
+    assert len(first) == 6
+    assert first["uneven", False]["counts"].tolist() == [4, 5, 3, 4]
