@@ -1,5 +1,6 @@
 """Label sets: what the class ids of a model mean and how they are painted."""
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,9 @@ class LabelSet:
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= 65535:
             raise ConfigError(f"label set {self.name!r} has {len(self.names)} classes; it needs 1 to 65535")
+        for name in (self.name, *self.names):
+            if not name.strip() or not name.isprintable():
+                raise ConfigError(f"label set {self.name!r} has the name {name!r}; names are of printable characters")
         if len(set(self.names)) != len(self.names):
             raise ConfigError(f"label set {self.name!r} names a class twice; class names must differ")
         if len(self.palette) != len(self.names):
@@ -39,7 +43,7 @@ class LabelSet:
                 f"label set {self.name!r} has {len(self.names)} classes but {len(self.palette)} colours; give one each"
             )
         for colour in self.palette:
-            if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
+            if not is_rgb(colour):
                 raise ConfigError(f"label set {self.name!r}: {colour!r} is not an RGB colour of three values 0..255")
         unknown = sorted(set(self.dynamic) - set(self.names))
         if unknown:
@@ -99,15 +103,26 @@ class LabelSet:
         Raises:
             ConfigError: a key is missing or a value does not fit.
         """
-        try:
-            return cls(
-                name=str(data["name"]),
-                names=tuple(map(str, data["names"])),
-                palette=tuple(tuple(colour) for colour in data["palette"]),
-                dynamic=tuple(map(str, data.get("dynamic", ()))),
-            )
-        except (KeyError, TypeError) as err:
-            raise ConfigError(f"not a label set (needs name, names, palette, dynamic): {err!r}") from err
+        data = {"dynamic": ()} | data
+        if absent := [key for key in ("name", "names", "palette") if key not in data]:
+            raise ConfigError(f"not a label set: it lacks {', '.join(absent)}")
+        if not isinstance(data["name"], str):
+            raise ConfigError(f"not a label set: name is {reprlib.repr(data['name'])}, no text")
+        for key, kind, what in (
+            ("names", str, "texts"),
+            ("palette", list | tuple, "colours"),
+            ("dynamic", str, "texts"),
+        ):
+            entries = data[key]
+            if not isinstance(entries, list | tuple) or not all(isinstance(entry, kind) for entry in entries):
+                raise ConfigError(f"not a label set: {key} is {reprlib.repr(entries)}, no list of {what}")
+        return cls(data["name"], tuple(data["names"]), tuple(map(tuple, data["palette"])), tuple(data["dynamic"]))
+
+
+def is_rgb(colour: Any) -> bool:
+    """Whether these are three whole numbers 0..255, as a list or tuple."""
+    is_row = isinstance(colour, list | tuple) and len(colour) == 3
+    return is_row and all(type(value) is int and 0 <= value <= 255 for value in colour)
 
 
 CAMVID = LabelSet(
@@ -142,21 +157,25 @@ CITYSCAPES = LabelSet(
 LABEL_SETS = {labels.name: labels for labels in (CAMVID, CITYSCAPES)}
 
 MOVING = {
-    *("person", "people", "pedestrian", "child", "rider", "bicyclist", "cyclist", "motorcyclist"),
-    *("car", "truck", "bus", "van", "minibus", "trailer", "caravan", "train", "tram"),
-    *("motorcycle", "motorbike", "minibike", "bicycle", "bike"),
-    *("animal", "dog", "cat", "bird"),
+    *("person", "human", "man", "woman", "people", "pedestrian", "child"),
+    *("rider", "bicyclist", "cyclist", "motorcyclist"),
+    *("vehicle", "car", "truck", "bus", "van", "minibus", "trailer", "caravan", "train", "tram", "streetcar"),
+    *("motorcycle", "motorbike", "minibike", "scooter", "bicycle", "bike"),
+    *("boat", "ship", "airplane", "aeroplane"),
+    *("animal", "dog", "cat", "bird", "horse", "sheep", "cow"),
 }
 """What moves by itself, by the names that data sets give it; lower case."""
 
 
-def label_set_of(names: Sequence[str], *, name: str) -> LabelSet:
-    """Make a label set of class names alone.
+def label_set_of(names: Sequence[str], *, name: str, palette: Any = None) -> LabelSet:
+    """Make a label set of class names.
 
     Args:
         names: one per class id. Those of a set in ``LABEL_SETS``, in whatever case, give that set.
-        name: of the set, where it is a new one. Its colours are those of PASCAL VOC's rule, all different and none
-            black; its dynamic classes those with a name in ``MOVING``, alone or between commas.
+        name: of the set, where it is a new one. Its dynamic classes are those with a name in ``MOVING``, alone or
+            between commas.
+        palette: its colours; where it is anything but a list of one RGB colour per name, they are those of PASCAL
+            VOC's rule, all different and none black.
 
     Raises:
         ConfigError: a name occurs twice, or there are too few or too many.
@@ -165,8 +184,10 @@ def label_set_of(names: Sequence[str], *, name: str) -> LabelSet:
     for labels in LABEL_SETS.values():
         if lower == [entry.casefold() for entry in labels.names]:
             return labels
+    is_palette = isinstance(palette, list | tuple) and len(palette) == len(names) and all(map(is_rgb, palette))
+    colours = map(tuple, palette) if is_palette else (_voc_colour(index + 1) for index in range(len(names)))
     dynamic = (entry for entry in names if not MOVING.isdisjoint(map(str.strip, entry.casefold().split(","))))
-    return LabelSet(name, tuple(names), tuple(_voc_colour(index + 1) for index in range(len(names))), tuple(dynamic))
+    return LabelSet(name, tuple(names), tuple(colours), tuple(dynamic))
 
 
 def _voc_colour(index: int) -> tuple[int, int, int]:

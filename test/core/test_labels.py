@@ -29,7 +29,14 @@ def test_other_names_get_voc_s_colours_and_the_dynamic_classes_they_say():
     labels = label_set_of(["wall", "Car", "person, human", "scar", "carpet"], name="mine")
     assert labels.name == "mine"
     assert labels.dynamic == ("Car", "person, human")
+    assert label_set_of(["Vehicle", "boat;", "human"], name="mine").dynamic == ("Vehicle", "human")
     assert labels.palette == ((128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128))
+
+
+def test_a_palette_is_taken_when_it_has_a_colour_for_each_name():
+    assert label_set_of(["a", "b"], name="mine", palette=[[1, 2, 3], [4, 5, 6]]).palette == ((1, 2, 3), (4, 5, 6))
+    for palette in ([[1, 2, 3]], [[1, 2, 3], [4, 5, 256]], [[1, 2, 3], [4, 5]], "ab", 7):
+        assert label_set_of(["a", "b"], name="mine", palette=palette).palette == ((128, 0, 0), (0, 128, 0))
 
 
 def test_colours_of_many_classes_differ_and_none_is_black():
@@ -62,10 +69,24 @@ def test_more_than_255_classes_need_two_bytes():
         ({"palette": [[0, 0, 0]]}, "colours"),
         ({"palette": [[0, 0, 0], [0, 0, 256]]}, "not an RGB colour"),
         ({"dynamic": ["tram"]}, "tram"),
-        ({"names": None}, "not a label set"),
+        ({"names": None}, "names is None, no list of texts"),
+        ({"names": "abcdef"}, "names is 'abcdef', no list of texts"),
+        ({"names": ["a", 7]}, "names is .*, no list of texts"),
+        ({"names": ["a", " "]}, "the name ' '"),
+        ({"names": ["a", "b\x1b[1m"]}, r"the name 'b\\x1b"),
+        ({"name": 7}, "name is 7, no text"),
+        ({"palette": 7}, "palette is 7, no list of colours"),
+        ({"palette": [1, 2]}, "palette is .*, no list of colours"),
+        ({"palette": [[0, 0, 0], [0, 0, True]]}, "not an RGB colour"),
+        ({"dynamic": "b"}, "dynamic is 'b', no list of texts"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
     good = {"name": "two", "names": ["a", "b"], "palette": [[0, 0, 0], [1, 1, 1]], "dynamic": ["b"]}
     with pytest.raises(ConfigError, match=message):
         LabelSet.from_dict(good | change)
+
+
+def test_what_is_absent_is_named():
+    with pytest.raises(ConfigError, match="it lacks name, palette"):
+        LabelSet.from_dict({"names": ["a"]})
