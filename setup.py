@@ -18,7 +18,7 @@ setup(
     },
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/sdcpc_ros"]),
-        ("share/sdcpc_ros", ["package.xml"]),
+        ("share/sdcpc_ros", ["package.xml", "LICENSE"]),
         ("share/sdcpc_ros/launch", glob("launch/*.launch.py")),
         ("share/sdcpc_ros/config", glob("config/*.yaml") + glob("config/*.rviz") + ["sdcpc_ros/fastdds.xml"]),
         ("share/sdcpc_ros/config/train", glob("config/train/*.yaml")),

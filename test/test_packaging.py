@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_FILES = [
     "ament_index/resource_index/packages/sdcpc_ros",
     "sdcpc_ros/package.xml",
+    "sdcpc_ros/LICENSE",
     "sdcpc_ros/launch/segmentation.launch.py",
-    "sdcpc_ros/config/segmentation.yaml",
     "sdcpc_ros/config/fastdds.xml",
-    "sdcpc_ros/config/train/camvid_resnet18.yaml",
+    *(f"sdcpc_ros/{path.relative_to(ROOT)}" for path in sorted(ROOT.glob("config/**/*.yaml"))),
 ]
 """What ROS tools look for below share/."""
 
