@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from sdcpc_core.errors import CheckpointError, ConfigError
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import VideoModel, build_model
 from sdcpc_core.models.video_model import MIN_SIDE
 from sdcpc_core.output import atomic_output, output_errors
-from sdcpc_core.tensor_check import check_tensors
+from sdcpc_core.tensor_check import check_tensors, listed
 
 FORMAT_VERSION = 1
 HEADER_KEY = "sdcpc"
@@ -106,9 +105,16 @@ def save_checkpoint(
         CheckpointError: the model is not the one the header describes, or a weight is not finite in ``dtype``.
         OutputError: the file cannot be written.
     """
-    tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     described = _skeleton(header)
     check_tensors(tensors, described.state_dict(), f"{path} does not fit its model")
+    if dtype is not None:
+        tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+        if large := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            short = str(dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{path}: too large for {short}, so leave out --half or half_weights: {listed(large)}"
+            )
     if model.options != described.options:
         raise CheckpointError(f"{path}: the model has options {model.options}, its header {described.options}")
     complete = replace(header, model_options=model.options)
@@ -173,8 +179,3 @@ def default_checkpoint() -> Path:
 def _skeleton(header: CheckpointHeader) -> VideoModel:
     with torch.device("meta"):
         return header.build()
-
-
-def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor

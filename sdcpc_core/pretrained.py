@@ -4,21 +4,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from sdcpc_core.checkpoint import HEADER_KEY, CheckpointHeader
 from sdcpc_core.errors import CheckpointError
+from sdcpc_core.models import build_model
 from sdcpc_core.models.mit import MIT_SIZES
 from sdcpc_core.models.resnet import RESNET_DEPTHS
 from sdcpc_core.models.segformer import SegFormer
 from sdcpc_core.tensor_check import check_tensors
-from sdcpc_core.weight_files import read_weight_file
-from sdcpc_core.weight_layouts import FIXED_CONFIG, HUGGING_FACE, Layout, in_our_names
+from sdcpc_core.weight_files import WeightFile, read_weight_file
+from sdcpc_core.weight_layouts import FIXED_CONFIG, HUGGING_FACE, in_our_names
 
 CLASSIFIER = re.compile(r"(?:head|fc|classifier|auxiliary_head|decode_head\.conv_seg)\.")
 """Of ImageNet and of losses; ``conv_seg`` comes with every decode head of mmseg, and SegFormer's does not use it."""
 DECODE_HEAD = re.compile(r"decode_head\.")
+LAST_LAYER = "decode_head.linear_pred.weight"
 
 
 @dataclass(frozen=True)
@@ -38,40 +41,46 @@ class PretrainedWeights:
 
 @dataclass(frozen=True)
 class PretrainedFile:
-    """A file in a layout that is known here.
+    """A file whose tensors have names here.
 
     Attributes:
         path: as given.
-        layout: what its names were like.
+        file: what was read.
+        source: as in ``PretrainedWeights``, and so is ``licence_note``.
         tensors: by the names of this package's encoders, and of SegFormer's ``decode_head``.
-        config: as in ``WeightFile``, and so are ``preprocessing`` and ``meta``.
+        names: by the same names, those in the file.
     """
 
     path: Path
-    layout: Layout
+    file: WeightFile
+    source: str
+    licence_note: str | None
     tensors: Mapping[str, Tensor]
-    config: Mapping[str, Any]
-    preprocessing: Mapping[str, Any]
-    meta: Mapping[str, Any]
+    names: Mapping[str, str]
 
 
 def read_pretrained(path: str | Path) -> PretrainedFile:
     """Read a file and give its tensors the names they have here.
 
     Args:
-        path: file, index of shards or Hugging Face folder.
+        path: file, index of shards, Hugging Face folder, or checkpoint of this package, of which the encoder is taken.
 
     Raises:
         CheckpointError: the file cannot be read, its names are of no known layout, or its config is of a network
             that is not built here.
     """
     file = read_weight_file(path)
-    layout, tensors = in_our_names(file.tensors, path)
+    if HEADER_KEY in file.metadata:
+        note = CheckpointHeader.from_json(file.metadata[HEADER_KEY]).provenance.get("licence_note")
+        names = {name.removeprefix("backbone."): name for name in file.tensors if name.startswith("backbone.")}
+        encoder = {ours: file.tensors[name] for ours, name in names.items()}
+        return PretrainedFile(Path(path), file, "sdcpc checkpoint", note, encoder, names)
+    layout, tensors, names = in_our_names(file.tensors, path)
     if layout is HUGGING_FACE:
         for key, value in FIXED_CONFIG.items():
             if file.config.get(key, value) != value:
                 raise CheckpointError(f"{path}: its config has {key} {file.config[key]!r}; MiT has {value!r} here")
-    return PretrainedFile(Path(path), layout, tensors, file.config, file.preprocessing, file.meta)
+    return PretrainedFile(Path(path), file, layout.source, layout.licence_note, tensors, names)
 
 
 def load_backbone_weights(backbone: nn.Module, path: str | Path) -> PretrainedWeights:
@@ -79,37 +88,63 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> PretrainedWe
 
     Args:
         backbone: ``MixTransformer`` or ``ResNet``; unchanged when the load is refused.
-        path: file, index of shards or Hugging Face folder: an encoder, a classifier or a whole SegFormer.
+        path: as in ``read_pretrained``: an encoder, a classifier, a whole SegFormer or a checkpoint.
 
     Raises:
         CheckpointError: the file cannot be read, or a tensor is missing, unexpected, of another shape, or not finite.
     """
     file = read_pretrained(path)
     kept = {name: name for name in file.tensors if not CLASSIFIER.match(name) and not DECODE_HEAD.match(name)}
-    return _fill(backbone, backbone, file, kept)
+    found, own = backbone_name(file.tensors), backbone_name(backbone.state_dict())
+    if found and found != own:
+        raise CheckpointError(f"{path} holds {found}, not {own}: set model.name to sdcpc_{found} or segformer_{found}")
+    backbone.load_state_dict(_matched(file, kept, backbone.state_dict()))
+    return _loaded(file, kept)
 
 
-def load_segformer_weights(model: SegFormer, path: str | Path) -> PretrainedWeights:
-    """Fill a whole SegFormer.
+def build_segformer(file: PretrainedFile, name: str | None = None) -> tuple[str, SegFormer, PretrainedWeights]:
+    """Build the SegFormer whose weights a file holds.
 
     Args:
-        model: unchanged when the load is refused.
-        path: file, index of shards or Hugging Face folder of a whole SegFormer.
+        file: of a whole SegFormer; its classifier tells the number of classes and the decoder's width.
+        name: as in ``build_model``; by default as the tensors tell.
+
+    Returns:
+        The model's name, the model, what was loaded.
 
     Raises:
-        CheckpointError: the file cannot be read, or a tensor is missing, unexpected, of another shape, or not finite.
+        CheckpointError: an encoder alone or of no known size, or a tensor is missing, unexpected, of another shape, or
+            not finite.
+        ConfigError: no model of this name.
     """
-    return fill_segformer(model, read_pretrained(path))
-
-
-def fill_segformer(model: SegFormer, file: PretrainedFile) -> PretrainedWeights:
-    """Fill a whole SegFormer from a file that has been read; as ``load_segformer_weights``."""
+    classifier, found = file.tensors.get(LAST_LAYER), backbone_name(file.tensors)
+    if HEADER_KEY in file.file.metadata:
+        raise CheckpointError(f"{file.path} is a checkpoint of sdcpc already: name it as --checkpoint")
+    if not any(map(DECODE_HEAD.match, file.tensors)):
+        raise CheckpointError(
+            f"{file.path} holds no decode head: it is an encoder and no SegFormer; a model is trained with it by "
+            "sdcpc train --model.backbone_weights"
+        )
+    if classifier is None or classifier.ndim != 4 or not classifier.numel():
+        raise CheckpointError(f"{file.path}: its decode head has no classifier, or one that is no 1x1 convolution")
+    if name is None and found is None:
+        raise CheckpointError(f"{file.path}: its encoder is of no size that is built here, or incomplete; pass --model")
+    name = name or f"segformer_{found}"
+    num_classes, decoder_channels = classifier.shape[:2]
+    # The file says how large the model is: memory is taken only for one that it fills.
+    with torch.device("meta"):
+        described = build_model(name, num_classes, decoder_channels=decoder_channels).state_dict()
+    if found and name != f"segformer_{found}":
+        raise CheckpointError(f"{file.path} holds {found}, not {name.removeprefix('segformer_')}: leave out --model")
     kept = {
         name: name if DECODE_HEAD.match(name) else f"backbone.{name}"
         for name in file.tensors
         if not CLASSIFIER.match(name)
     }
-    return _fill(model, model.backbone, file, kept)
+    tensors = _matched(file, kept, described)
+    model = build_model(name, num_classes, decoder_channels=decoder_channels)
+    model.load_state_dict(tensors)
+    return name, model, _loaded(file, kept)
 
 
 def backbone_name(tensors: Mapping[str, Tensor]) -> str | None:
@@ -130,15 +165,15 @@ def _depths(tensors: Mapping[str, Tensor], stage: str) -> tuple[int, ...]:
     return tuple(list(blocks.values()).count(number) for number in "1234")
 
 
-def _fill(module: nn.Module, backbone: nn.Module, file: PretrainedFile, kept: Mapping[str, str]) -> PretrainedWeights:
-    """Load the kept tensors, renamed, or raise and load none."""
-    wanted = module.state_dict()
+def _matched(file: PretrainedFile, kept: Mapping[str, str], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The kept tensors by their names in the model, if they are all that it wants."""
     # Counters of batches, which no inference uses and files from before 2018 lack.
-    counters = {name: tensor for name, tensor in wanted.items() if name.endswith("num_batches_tracked")}
+    counters = {name: torch.tensor(0) for name in wanted if name.endswith("num_batches_tracked")}
     tensors = counters | {ours: file.tensors[name] for name, ours in kept.items()}
-    found, own = backbone_name(file.tensors), backbone_name(backbone.state_dict())
-    verdict = f"holds {found}, not {own}" if found and found != own else "does not fit the model"
-    check_tensors(tensors, wanted, f"{file.path} {verdict}")
-    module.load_state_dict(tensors)
-    left_out = tuple(sorted(file.tensors.keys() - kept.keys()))
-    return PretrainedWeights(file.layout.source, left_out, file.layout.licence_note)
+    names = {ours: file.names[name] for name, ours in kept.items()}
+    check_tensors(tensors, wanted, f"{file.path} does not fit the model", names)
+    return tensors
+
+
+def _loaded(file: PretrainedFile, kept: Mapping[str, str]) -> PretrainedWeights:
+    return PretrainedWeights(file.source, tuple(sorted(file.tensors.keys() - kept.keys())), file.licence_note)

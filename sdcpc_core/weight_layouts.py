@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sdcpc_core.errors import CheckpointError
 from sdcpc_core.models.mit import NUM_HEADS
+from sdcpc_core.tensor_check import listed, printable
 
 NVIDIA_LICENCE = (
     "MiT and SegFormer weights released by NVIDIA are for non-commercial use only (NVIDIA Source Code License for "
@@ -24,15 +25,20 @@ class Layout:
     Attributes:
         source: for people.
         mark: found at the beginning of names of this layout and of no other.
-        renames: patterns and replacements, one after the other, that turn its names into those of this package; by
-            then stages are counted from 1.
+        renames: patterns and replacements, one after the other, that turn its names into those of this package.
         licence_note: what its weights may be used for, where that is limited.
     """
 
     source: str
     mark: re.Pattern[str]
-    renames: tuple[tuple[str, str], ...]
+    renames: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
     licence_note: str | None
+
+    def our_name(self, name: str) -> str:
+        """What this package calls the tensor."""
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
 
 
 NVLABS = Layout(
@@ -44,8 +50,12 @@ NVLABS = Layout(
 HUGGING_FACE = Layout(
     "Hugging Face SegFormer",
     re.compile(r"patch_embeddings\.|block\.\d|stages\.\d\.patch_embeddings\."),
-    # The names on disk first, then those that transformers has in memory from version 5 on.
+    # The names on disk first, then those that transformers has in memory from version 5 on; both count stages from 0.
     (
+        (
+            r"^(stages|patch_embeddings|block|layer_norm|decode_head\.linear_\w+)\.(\d)\.",
+            lambda found: f"{found[1]}.{int(found[2]) + 1}.",
+        ),
         (r"^(?:patch_embeddings\.(\d)|stages\.(\d)\.patch_embeddings)\.", r"patch_embed\1\2."),
         (r"^(patch_embed\d)\.layer_norm\.", r"\1.norm."),
         (r"^(?:block\.(\d)|stages\.(\d)\.blocks)\.", r"block\1\2."),
@@ -71,12 +81,13 @@ TORCHVISION = Layout("torchvision ResNet", re.compile(r"layer1\.0\."), (), None)
 
 LAYOUTS = (NVLABS, HUGGING_FACE, TORCHVISION)
 WRAPPERS = re.compile(r"^(?:(?:module|model|backbone|encoder|segformer|network|net|_orig_mod)\.)+")
-STAGE_FROM_ZERO = re.compile(r"^(stages|patch_embeddings|block|layer_norm|decode_head\.linear_\w+)\.(\d)\.")
+OURS = re.compile(r"block\d\.\d+\.mlp\.dwconv\.(?:weight|bias)$|(?:ssea|dssa)\.")
+"""Names that only networks of this package have."""
 FIXED_CONFIG = {"num_attention_heads": list(NUM_HEADS), "strides": [4, 2, 2, 2], "hidden_act": "gelu"}
 """What a Hugging Face config may vary and no tensor's shape would tell."""
 
 
-def in_our_names(tensors: Mapping[str, Tensor], path: str | Path) -> tuple[Layout, dict[str, Tensor]]:
+def in_our_names(tensors: Mapping[str, Tensor], path: str | Path) -> tuple[Layout, dict[str, Tensor], dict[str, str]]:
     """Take off what a network was wrapped in, tell the layout, and name its tensors as this package does.
 
     Args:
@@ -84,38 +95,36 @@ def in_our_names(tensors: Mapping[str, Tensor], path: str | Path) -> tuple[Layou
         path: of the file, for messages.
 
     Returns:
-        The layout, and the tensors; those of unknown names keep them.
+        The layout; the tensors, of which those of unknown names keep them; by the same names, those in the file.
 
     Raises:
-        CheckpointError: no layout has such names, or two names are of the same tensor.
+        CheckpointError: no layout has such names, they are of a training run of this package, or two are of the same
+            tensor.
     """
-    bare = _renamed(tensors, lambda name: WRAPPERS.sub("", name), path)
-    layout = next((layout for layout in LAYOUTS if any(map(layout.mark.match, bare))), None)
+    bare = {name: WRAPPERS.sub("", name) for name in tensors}
+    if any(map(OURS.match, bare.values())):
+        raise CheckpointError(
+            f"{path} holds weights as sdcpc trains them, without what they may be used for; take the checkpoint, which "
+            "of a training run is best.safetensors beside it"
+        )
+    layout = next((layout for layout in LAYOUTS if any(map(layout.mark.match, bare.values()))), None)
     if layout is None:
         raise CheckpointError(
-            f"{path}: its names ({', '.join(sorted(bare)[:3])}, …) are none of MiT or SegFormer of NVlabs or Hugging "
-            "Face, nor of a ResNet of torchvision"
+            f"{path}: its names ({listed([printable(name) for name in sorted(tensors)])}) are none of MiT or SegFormer "
+            "of NVlabs or Hugging Face, nor of a ResNet of torchvision"
         )
-
-    def our_name(name: str) -> str:
-        name = STAGE_FROM_ZERO.sub(lambda found: f"{found[1]}.{int(found[2]) + 1}.", name)
-        for pattern, replacement in layout.renames:
-            name = re.sub(pattern, replacement, name)
-        return name
-
-    return layout, _keys_and_values_joined(_renamed(bare, our_name, path))
-
-
-def _renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str], path: str | Path) -> dict[str, Tensor]:
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if (new_name := rename(name)) in renamed:
-            raise CheckpointError(f"{path} holds {new_name} more than once; save the one network you want alone")
-        renamed[new_name] = tensor
-    return renamed
+    names: dict[str, str] = {}
+    for name in tensors:
+        if (ours := layout.our_name(bare[name])) in names:
+            both = f"{printable(names[ours])} and {printable(name)}"
+            raise CheckpointError(f"{path} holds a tensor twice, {both}; save the one network you want alone")
+        names[ours] = name
+    renamed = {ours: tensors[name] for ours, name in names.items()}
+    _join_keys_and_values(renamed, names)
+    return layout, renamed, names
 
 
-def _keys_and_values_joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _join_keys_and_values(tensors: dict[str, Tensor], names: dict[str, str]) -> None:
     for key_name in [name for name in tensors if ".attn.k." in name]:
         value_name, joint_name = (key_name.replace(".attn.k.", f".attn.{both}.") for both in ("v", "kv"))
         key, value = tensors[key_name], tensors.get(value_name)
@@ -124,4 +133,4 @@ def _keys_and_values_joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if like and joint_name not in tensors:
             del tensors[key_name], tensors[value_name]
             tensors[joint_name] = torch.cat([key, value])
-    return tensors
+            names[joint_name] = f"{names.pop(key_name)} with {names.pop(value_name)}"

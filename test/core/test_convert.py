@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from foreign_weights import nvlabs
 
 from sdcpc_core.checkpoint import load_checkpoint, read_header
 from sdcpc_core.convert import convert
@@ -20,8 +21,7 @@ def nvlabs_file(path, model_name="segformer_mit_b0", num_classes=19, meta=None, 
     torch.manual_seed(2)
     model = build_model(model_name, num_classes, **options).eval()
     model.decode_head.linear_fuse.bn.running_mean.normal_()
-    tensors = {name.replace("mlp.dwconv.", "mlp.dwconv.dwconv."): t for name, t in model.state_dict().items()}
-    torch.save({"meta": meta or {}, "state_dict": tensors}, path)
+    torch.save({"meta": meta or {}, "state_dict": nvlabs(model.state_dict())}, path)
     return model
 
 
@@ -58,7 +58,7 @@ def test_a_file_of_nvlabs(tmp_path, capsys):
     with torch.inference_mode():
         torch.testing.assert_close(loaded(clip), model(clip))
     shown = capsys.readouterr().out
-    assert "segformer_mit_b0 from NVlabs MiT, working at 64x128" in shown
+    assert "segformer_mit_b0 from NVlabs MiT, working at 64x128 (as told)" in shown
     assert f"note: {header.provenance['licence_note']}\n" in shown
     assert "non-commercial" in shown
 
@@ -83,21 +83,36 @@ def test_classes_of_one_s_own_get_colours(hugging_face, tmp_path):
     out = tmp_path / "checkpoint.safetensors"
     convert([str(hugging_face(ANIMALS)), "--out", str(out)])
     labels = read_header(out).labels
+    convert([str(tmp_path / "my-segformer" / "model.safetensors"), "--out", str(out), "--overwrite"])
+    assert read_header(out).labels == labels
     assert (labels.name, labels.names) == ("my-segformer", ANIMALS)
     assert labels.dynamic == ("dog", "Person, individual")
     assert len(set(labels.palette)) == 4
 
 
-def test_the_preprocessing_of_hugging_face_is_heeded(hugging_face, tmp_path):
+def test_the_preprocessing_of_hugging_face_is_heeded(hugging_face, tmp_path, capsys):
     folder, out = hugging_face(ANIMALS), tmp_path / "out.safetensors"
-    preprocessing = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-    for size, expected in (({"height": 640, "width": 800}, (640, 800)), (512, (512, 512)), (None, (512, 1024))):
+    run = [str(folder), "--out", str(out), "--overwrite"]
+    preprocessing = {"image_mean": [0.48500001430511475, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    for size, working_size_hw, why in (
+        ({"height": 640, "width": 800}, (640, 800), "as its preprocessing"),
+        (512, (512, 512), "as its preprocessing"),
+        ({"shortest_edge": 512}, (512, 1024), "the default, as its preprocessing has size {'shortest_edge': 512}"),
+        (None, (512, 1024), "the default"),
+    ):
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing | {"size": size}))
-        convert([str(folder), "--out", str(out), "--overwrite"])
-        assert read_header(out).working_size_hw == expected
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing | {"image_mean": [0.5, 0.5, 0.5]}))
-    with pytest.raises(CheckpointError, match=r"image_mean \[0.5, 0.5, 0.5\]; networks here take \[0.485"):
-        convert([str(folder), "--out", str(out), "--overwrite", "--size", "64x64"])
+        convert(run)
+        assert read_header(out).working_size_hw == working_size_hw
+        assert f"({why})" in capsys.readouterr().out
+    for change, message in (
+        ({"image_mean": [0.5, 0.5, 0.5]}, r"image_mean \[0.5, 0.5, 0.5\]; networks here take \[0.485"),
+        ({"image_std": [0.229, "a", 0.225]}, "image_std .* networks here take"),
+        ({"do_normalize": False}, "has do_normalize false"),
+        ({"do_rescale": False}, "has do_rescale false"),
+    ):
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing | change))
+        with pytest.raises(CheckpointError, match=message):
+            convert([*run, "--size", "64x64"])
 
 
 @pytest.mark.parametrize("names", [["floor", "car"], {"1": "car", "0": "floor"}])
@@ -114,6 +129,23 @@ def test_class_names_that_mmcv_stored(tmp_path):
     nvlabs_file(tmp_path / "whole.pth", num_classes=11, meta={"CLASSES": CAMVID.names})
     convert([str(tmp_path / "whole.pth"), "--out", str(tmp_path / "out.safetensors")])
     assert read_header(tmp_path / "out.safetensors").labels == CAMVID
+
+
+def test_colours_that_mmcv_stored(tmp_path):
+    nvlabs_file(tmp_path / "own.pth", num_classes=2, meta={"CLASSES": ("a", "b"), "PALETTE": [[1, 2, 3], [4, 5, 6]]})
+    convert([str(tmp_path / "own.pth"), "--out", str(tmp_path / "out.safetensors")])
+    assert read_header(tmp_path / "out.safetensors").labels.palette == ((1, 2, 3), (4, 5, 6))
+
+
+def test_weights_too_large_for_half_precision(tmp_path):
+    nvlabs_file(tmp_path / "whole.pth")
+    content = torch.load(tmp_path / "whole.pth")
+    content["state_dict"]["backbone.norm4.bias"].fill_(1e6)
+    torch.save(content, tmp_path / "whole.pth")
+    run = [str(tmp_path / "whole.pth"), "--out", str(tmp_path / "out.safetensors"), "--labels", "Cityscapes", "--half"]
+    with pytest.raises(CheckpointError, match="too large for float16, so leave out --half"):
+        convert(run)
+    convert(run[:-1])
 
 
 def test_a_label_set_from_a_file_and_half_precision(tmp_path):
@@ -134,9 +166,18 @@ def test_a_label_set_from_a_file_and_half_precision(tmp_path):
     [
         (["--labels", "camvid"], ConfigError, "tells 19 classes apart, label set 'camvid' has 11; pass --labels"),
         ([], ConfigError, "no class names there.*; pass --labels"),
-        (["--labels", "absent.json"], ConfigError, "neither camvid nor cityscapes nor a readable JSON"),
+        (
+            ["--labels", "absent.json"],
+            ConfigError,
+            "neither camvid nor cityscapes nor a label file: cannot read",
+        ),
+        (["--labels", "deep.json"], ConfigError, "deep.json is not readable JSON"),
         (["--labels", "list.json"], ConfigError, "list.json: no class names there.*pass --labels"),
-        (["--labels", "cityscapes", "--model", "segformer_mit_b1"], CheckpointError, "holds mit_b0, not mit_b1"),
+        (
+            ["--labels", "cityscapes", "--model", "segformer_mit_b1"],
+            CheckpointError,
+            "mit_b0, not mit_b1: leave out --model",
+        ),
         (["--labels", "cityscapes", "--model", "segformer_vgg"], ConfigError, "no model 'segformer_vgg'"),
         (["--labels", "cityscapes", "--model", "sdcpc_mit_b0"], ConfigError, "what is converted is a SegFormer"),
         (["--labels", "cityscapes", "--size", "8x64"], ConfigError, "size 8x64; both sides must be at least 32"),
@@ -145,6 +186,7 @@ def test_a_label_set_from_a_file_and_half_precision(tmp_path):
 def test_settings_that_do_not_fit(arguments, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "deep.json").write_text("[" * 200_000)
     nvlabs_file(tmp_path / "whole.pth")
     with pytest.raises(error, match=message):
         convert([str(tmp_path / "whole.pth"), "--out", str(tmp_path / "out.safetensors"), *arguments])
@@ -167,8 +209,8 @@ def test_ids_that_do_not_count_from_zero(ids, hugging_face, tmp_path):
 
 
 def test_an_encoder_alone_is_no_segformer(tmp_path):
-    torch.save(build_model("segformer_mit_b0", 2).backbone.state_dict(), tmp_path / "mit_b0.pth")
-    with pytest.raises(CheckpointError, match="holds no decode head: it is an encoder"):
+    torch.save(nvlabs(build_model("segformer_mit_b0", 2).backbone.state_dict()), tmp_path / "mit_b0.pth")
+    with pytest.raises(CheckpointError, match=r"no decode head: it is an encoder.*--model\.backbone_weights"):
         convert([str(tmp_path / "mit_b0.pth"), "--out", str(tmp_path / "out.safetensors")])
 
 

@@ -1,44 +1,30 @@
 """MiT against the Hugging Face implementation, on random weights that go the way users' weights go."""
 
+import re
+
 import pytest
 import torch
+from foreign_weights import random_peer
 
-from sdcpc_core.models.mit import MIT_SIZES, NUM_HEADS, SR_RATIOS, MixTransformer
+from sdcpc_core.models.mit import MixTransformer
 from sdcpc_core.pretrained import load_backbone_weights
 
 transformers = pytest.importorskip("transformers")
 
 
-def random_peer(size: str) -> "transformers.SegformerModel":
-    shape = MIT_SIZES[size]
-    config = transformers.SegformerConfig(
-        depths=list(shape.depths),
-        hidden_sizes=list(shape.embed_dims),
-        num_attention_heads=list(NUM_HEADS),
-        sr_ratios=list(SR_RATIOS),
-        initializer_range=0.3,
-    )
-    torch.manual_seed(0)
-    peer = transformers.SegformerModel(config).eval()
-    for name, parameter in peer.named_parameters():
-        if name.endswith("bias") or parameter.ndim == 1:
-            # Zeros and ones would hide which bias or norm went where.
-            parameter.data.normal_(1.0 if name.endswith("weight") else 0.0, 0.3)
-    return peer
-
-
 @pytest.mark.parametrize("size", ["b0", "b1"])
 def test_four_maps_equal_the_peer_s(size, tmp_path):
-    peer = random_peer(size)
+    peer = random_peer(transformers.SegformerModel, size, std=0.3)
     peer.save_pretrained(tmp_path)
     ours = MixTransformer(size).eval()
     loaded = load_backbone_weights(ours, tmp_path)
     assert loaded.source == "Hugging Face SegFormer"
     assert loaded.left_out == ()
-    # The peer's norms have another epsilon than NVlabs' here and there, which the random weights blow up.
-    for module in (*ours.double().modules(), *peer.double().modules()):
-        if isinstance(module, torch.nn.LayerNorm):
+    for name, module in peer.named_modules():
+        # transformers gives all norms 1e-5; the networks it took its weights from have 1e-6 in and after blocks.
+        if re.search(r"layer_norm_[12]$|layernorm_(before|after)$|(stages\.\d|encoder)\.layer_norm(\.\d)?$", name):
             module.eps = 1e-6
+    ours.double(), peer.double()
     images = torch.randn(2, 3, 96, 128, dtype=torch.float64)
     with torch.inference_mode():
         expected = peer(images, output_hidden_states=True).hidden_states
@@ -48,7 +34,7 @@ def test_four_maps_equal_the_peer_s(size, tmp_path):
 
 
 def test_what_transformers_has_in_memory_loads_as_what_it_writes(tmp_path):
-    peer = random_peer("b0")
+    peer = random_peer(transformers.SegformerModel, "b0", std=0.3)
     peer.save_pretrained(tmp_path)
     torch.save(peer.state_dict(), tmp_path / "state_dict.pth")
     written, in_memory = MixTransformer("b0"), MixTransformer("b0")
@@ -56,3 +42,10 @@ def test_what_transformers_has_in_memory_loads_as_what_it_writes(tmp_path):
     load_backbone_weights(in_memory, tmp_path / "state_dict.pth")
     for name, tensor in written.state_dict().items():
         assert torch.equal(tensor, in_memory.state_dict()[name]), name
+
+
+def test_norms_have_the_epsilons_of_nvlabs():
+    norms = {name: m.eps for name, m in MixTransformer("b0").named_modules() if isinstance(m, torch.nn.LayerNorm)}
+    is_wide = {name: bool(re.search(r"^patch_embed\d\.norm$|\.attn\.norm$", name)) for name in norms}
+    assert norms == {name: 1e-5 if wide else 1e-6 for name, wide in is_wide.items()}
+    assert sorted(is_wide.values()) == [False] * 20 + [True] * 10
