@@ -51,6 +51,7 @@ class SegmentationModule(L.LightningModule):
 
     Attributes:
         model: the network.
+        num_frames: of a clip it trains on.
         pretraining: of the weights it starts from.
         confusion: of the latest validation.
         identity: name and complete options of the model, by their settings; a resumed run must have the same.
@@ -67,7 +68,8 @@ class SegmentationModule(L.LightningModule):
             raise ConfigError(f"{config.model.name} has no static part to train alone; set schedule.static_share to 0")
         self.register_buffer("_class_weights", class_weights, persistent=False)
         self._config = config
-        self._states: deque[FrameState] = deque(maxlen=1 + len(self.model.reference_ages_s))
+        self.num_frames = 1 + len(self.model.reference_ages_s)
+        self._states: deque[FrameState] = deque(maxlen=self.num_frames)
         self._sequence = ""
         self.confusion = ConfusionMatrix(CAMVID.num_classes, CAMVID.ignore_index)
 
@@ -96,8 +98,7 @@ class SegmentationModule(L.LightningModule):
         return loss
 
     def _clip_loss(self, clips: ClipSample) -> Tensor:
-        num_frames = 1 + len(self.model.reference_ages_s)
-        frames, labels = clips.frames[:, -num_frames:], clips.labels[:, -num_frames:]
+        frames, labels = clips
         state = self.model.encode(frames.flatten(0, 1))
         *references, target = split_state(state, *frames.shape[:2])
         if not isinstance(self.model, SDCPC):
@@ -144,9 +145,7 @@ class SegmentationModule(L.LightningModule):
         self._states.append(self.model.encode(frame.image.permute(2, 0, 1)[None]))
         newest_first = [*self._states][::-1]
         # At the start of a sequence the oldest frame there is stands in for those before it.
-        references = [
-            newest_first[min(age, len(newest_first) - 1)] for age in range(1, 1 + len(self.model.reference_ages_s))
-        ]
+        references = [newest_first[min(age, len(newest_first) - 1)] for age in range(1, self.num_frames)]
         logits = self.model.align(newest_first[0], references)
         label_map = upsample_argmax(logits, frame.label_map.shape).label_map[0]
         self.confusion.update(label_map.cpu().numpy(), frame.label_map.cpu().numpy())

@@ -70,6 +70,11 @@ class DataConfig:
             raise ConfigError(f"data.scale_range is {list(self.scale_range)}; give two factors above 0, smaller first")
         _require(0 <= self.synthetic_fraction <= 1, "data.synthetic_fraction", self.synthetic_fraction, "0..1")
         _require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
+        if self.batch_size * math.prod(self.crop_hw) <= 32 * 32:
+            raise ConfigError(
+                f"data.batch_size is {self.batch_size} and data.crop_hw {list(self.crop_hw)}: one value per channel at "
+                "stride 32, of which a batch norm makes nothing; enlarge either"
+            )
         _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from sdcpc_core.data.camvid import CamVid
-from sdcpc_core.data.clips import REFERENCE_OFFSETS, SampleStream, TrainingClips
+from sdcpc_core.data.clips import MAX_FRAMES, REFERENCE_OFFSETS, SampleStream, TrainingClips
 from sdcpc_core.losses import balanced_class_weights
 from sdcpc_core.training_config import TrainConfig
 
@@ -17,11 +17,16 @@ VALIDATION_PROTOCOL = f"CamVid val, every {VALIDATION_STRIDE}rd frame; the weigh
 
 
 class ClipData(L.LightningDataModule):
-    """CamVid's training clips and validation run."""
+    """CamVid's training clips and validation run.
+
+    Attributes:
+        num_frames: of a training clip; set it to what the model takes.
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self._config = config
+        self.num_frames = MAX_FRAMES
         self._train = CamVid(config.data.root, "train")
         self._val = CamVid(config.data.root, "val")
         self._val.check_frames()
@@ -44,6 +49,7 @@ class ClipData(L.LightningDataModule):
             crop_hw=config.crop_hw,
             scale_range=config.scale_range,
             synthetic_fraction=config.synthetic_fraction,
+            num_frames=self.num_frames,
         )
         round_length = self._config.schedule.validate_every * config.batch_size
         return DataLoader(

@@ -56,6 +56,7 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
     data = ClipData(config)
     start = replace(config, model=config.model.fresh()) if resume else config
     module = SegmentationModule(start, data.class_weights())
+    data.num_frames = module.num_frames
     if resume:
         check_resumable(last, module)
     else:

@@ -20,6 +20,7 @@ from sdcpc_core.data.transforms import (
 
 REFERENCE_OFFSETS = (3, 6)
 """The references lie this many frames before the target, at 15 Hz."""
+MAX_FRAMES = 1 + len(REFERENCE_OFFSETS)
 CLIP_RATE_HZ = 15.0
 TRAINING_SEEDS = range(0, 10_000_000)
 """Synthetic drives of training. Evaluation and demo take theirs from 20 000 000 on, so that none is ever seen."""
@@ -38,8 +39,8 @@ class ClipSample(NamedTuple):
     """One training sample, or a batch of them once collated.
 
     Attributes:
-        frames: (3, 3, H, W) uint8 RGB, oldest first: t-6, t-3 and the target t.
-        labels: (3, H, W) uint8 class ids of the frames, 255 unlabelled.
+        frames: (T, 3, H, W) uint8 RGB, oldest first: of t-6, t-3 and the target t the last T.
+        labels: (T, H, W) uint8 class ids of the frames, 255 unlabelled.
     """
 
     frames: np.ndarray
@@ -76,6 +77,7 @@ class TrainingClips(Dataset[ClipSample]):
         crop_hw: size of the clips (pixels).
         scale_range: smallest and largest resize factor.
         synthetic_fraction: share of the clips that come from the synthetic drive, 0..1.
+        num_frames: T, 1..3; a per-frame model needs the target alone.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class TrainingClips(Dataset[ClipSample]):
         crop_hw: tuple[int, int],
         scale_range: tuple[float, float],
         synthetic_fraction: float,
+        num_frames: int = MAX_FRAMES,
     ) -> None:
         self._camvid = camvid
         self._seed = seed
         self._crop_hw = crop_hw
         self._scale_range = scale_range
         self._synthetic_fraction = synthetic_fraction
+        self._num_frames = num_frames
 
     def __len__(self) -> int:
         return len(self._camvid)
@@ -110,13 +114,16 @@ class TrainingClips(Dataset[ClipSample]):
 
     def _pseudo(self, rng: Generator, index: int) -> _RawClip:
         frame = self._camvid[index]
-        return _RawClip([frame.image] * 3, [frame.label_map] * 3, random_ego_motion(rng, frame.label_map.shape))
+        motion = random_ego_motion(rng, frame.label_map.shape)[-self._num_frames :]
+        return _RawClip([frame.image] * len(motion), [frame.label_map] * len(motion), motion)
 
     def _synthetic(self, rng: Generator, epoch: int) -> _RawClip:
         drive = _training_drive(self._seed, epoch + int(rng.integers(SYNTHETIC_DRIVES)))
         target = int(rng.integers(max(REFERENCE_OFFSETS), SYNTHETIC_FRAMES))
-        frames = [drive.frame(target - offset) for offset in (*REFERENCE_OFFSETS[::-1], 0)]
-        return _RawClip([frame.image for frame in frames], [frame.label_map for frame in frames], [np.eye(3)] * 3)
+        offsets = (*REFERENCE_OFFSETS[::-1], 0)[-self._num_frames :]
+        frames = [drive.frame(target - offset) for offset in offsets]
+        motion = [np.eye(3)] * len(frames)
+        return _RawClip([frame.image for frame in frames], [frame.label_map for frame in frames], motion)
 
 
 @lru_cache(SYNTHETIC_DRIVES)
@@ -128,7 +135,7 @@ def _training_drive(seed: int, index: int) -> SyntheticDrive:
 def _photometry(rng: Generator, frames: list[np.ndarray]) -> list[np.ndarray]:
     frames = random_photometry(rng, frames)
     *references, target = (random_photometry(rng, [frame], strength=0.15)[0] for frame in frames)
-    chances = (REFERENCE_DEGRADED, REFERENCE_DEGRADED, TARGET_DEGRADED)
+    chances = (*[REFERENCE_DEGRADED] * len(references), TARGET_DEGRADED)
     return [
         random_degradation(rng, frame) if rng.random() < chance else frame
         for frame, chance in zip((*references, target), chances, strict=True)

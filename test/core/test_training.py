@@ -20,6 +20,8 @@ from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
 from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.models.backbones import build_backbone
+from sdcpc_core.models.video_model import split_state
+from sdcpc_core.prototype_losses import prototype_losses
 from sdcpc_core.train_command import train
 from sdcpc_core.training import SegmentationModule, initial_model, learning_rate_factor
 from sdcpc_core.training_config import (
@@ -161,20 +163,29 @@ def test_encoder_weights_that_do_not_fit_start_no_run(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "terms"),
+    ("name", "options", "num_frames", "terms"),
     [
-        ("segformer_mit_b0", "{decoder_channels: 16}", set()),
+        ("segformer_mit_b0", "{decoder_channels: 16}", 1, set()),
         (
             "sdcpc_mit_b0",
             "{channels: 32, coarse_stage: false, fine_stage: false}",
+            1,
             {"cross_entropy", "contrast", "redundancy"},
         ),
-        ("sdcpc_mit_b0", "{channels: 32, num_variates: 1}", {"cross_entropy", "contrast", "redundancy"}),
+        ("sdcpc_mit_b0", "{channels: 32, num_variates: 1}", 3, {"cross_entropy", "contrast", "redundancy"}),
     ],
 )
-def test_every_model_trains_and_logs_its_losses(root, tmp_path, name, options, terms):
+def test_every_model_trains_and_logs_its_losses(root, tmp_path, monkeypatch, name, options, num_frames, terms):
+    step, lengths = SegmentationModule.training_step, []
+
+    def measured(module, batch, batch_idx):
+        lengths.append(batch.frames.shape[1])
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", measured)
     per_model = [f"--model.name={name}", f"--model.options={options}", "--schedule.static_share=0"]
     train(arguments(root, tmp_path, *per_model, "--schedule.max_steps=2"))
+    assert lengths == [num_frames] * 2
     model, _ = load_checkpoint(tmp_path / "best.safetensors")
     assert model(torch.zeros(1, 1, 3, 64, 96)).isfinite().all()
     (log,) = tmp_path.glob("logs/*/metrics.csv")
@@ -278,47 +289,53 @@ def small_module(model: ModelConfig = SMALL, **loss: float) -> SegmentationModul
     return SegmentationModule(TrainConfig(model=model, loss=LossConfig(**loss)), torch.ones(11))
 
 
-def blocks_of_classes() -> ClipSample:
+def blocks_of_classes(num_frames: int = 3) -> ClipSample:
     """A clip that stands still, each class in a grey of its own."""
     rng = np.random.default_rng(0)
-    labels = torch.from_numpy(rng.integers(0, 4, (1, 1, 2, 3)).repeat(32, 2).repeat(32, 3)).expand(1, 3, -1, -1)
+    labels = torch.from_numpy(rng.integers(0, 4, (1, 1, 2, 3)).repeat(32, 2).repeat(32, 3)).expand(
+        1, num_frames, -1, -1
+    )
     return ClipSample(labels[:, :, None].expand(-1, -1, 3, -1, -1).to(torch.uint8) * 60, labels)
 
 
 UNTRAINED_LOG = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 
 
-@UNTRAINED_LOG
-def test_the_loss_is_the_sum_the_paper_prints():
-    def module(**weights: float) -> SegmentationModule:
-        module = small_module(**weights, static_weight=0)
-        torch.nn.init.normal_(module.model.head.decide.weight)  # so that it sees several classes
-        return module
-
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_the_loss_is_the_sum_the_paper_prints(temperature):
+    module = small_module(contrast_weight=0.5, redundancy_weight=2, temperature=temperature, static_weight=0)
+    module.eval()  # no path is dropped at random
+    torch.nn.init.normal_(module.model.head.decide.weight)  # so that it sees several classes
+    logged = {}
+    module.log_dict = logged.update
     frames = torch.randint(0, 256, (1, 3, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    logits = module().model(frames)
+    far, near, target = split_state(module.model.encode(frames[0]), 1, 3)
+    variates = module.model.head.variates(module.model.aggregate(target, (near, far)))
+    logits = module.model.head.logits(variates)
     # What it sees is the truth, but for the upper left quarter.
     labels = logits.argmax(1).repeat_interleave(8, 1).repeat_interleave(8, 2)
     labels[:, :32, :48] = 0
-    clip = ClipSample(frames, labels[:, None].expand(-1, 3, -1, -1))
+    loss = module._clip_loss(ClipSample(frames, labels[:, None].expand(-1, 3, -1, -1)))
 
-    def loss(contrast_weight: float, redundancy_weight: float) -> float:
-        return module(contrast_weight=contrast_weight, redundancy_weight=redundancy_weight)._clip_loss(clip).item()
-
-    # L = L_CE + lambda1 L_CR + lambda2 L_MF
-    cross_entropy = segmentation_loss(logits, labels, ignore_index=11).item()
-    assert loss(0, 0) == pytest.approx(cross_entropy, rel=1e-4)
-    contrast, redundancy = loss(1, 0) - cross_entropy, loss(0, 1) - cross_entropy
+    cross_entropy = segmentation_loss(logits, labels, ignore_index=11)
+    contrast, redundancy = prototype_losses(
+        variates, logits, labels, num_variates=4, ignore_index=11, temperature=temperature
+    )
     assert contrast > 1e-3
     assert abs(redundancy) > 1e-3
-    assert loss(0.5, 2) == pytest.approx(cross_entropy + 0.5 * contrast + 2 * redundancy, rel=1e-4)
+    expected = {"train/cross_entropy": cross_entropy, "train/contrast": contrast, "train/redundancy": redundancy}
+    assert {name: value.item() for name, value in logged.items()} == pytest.approx(
+        {name: value.item() for name, value in expected.items()}, rel=1e-4
+    )
+    # L = L_CE + lambda1 L_CR + lambda2 L_MF
+    assert loss.item() == pytest.approx((cross_entropy + 0.5 * contrast + 2 * redundancy).item(), rel=1e-4)
 
 
 @UNTRAINED_LOG
 def test_without_references_no_frame_counts_twice():
     still = ModelConfig(SMALL.name, {**SMALL.options, "coarse_stage": False, "fine_stage": False})
     with_static, without = (
-        small_module(still, static_weight=weight)._clip_loss(blocks_of_classes()) for weight in (5, 0)
+        small_module(still, static_weight=weight)._clip_loss(blocks_of_classes(num_frames=1)) for weight in (5, 0)
     )
     assert with_static == without
 
@@ -382,6 +399,10 @@ def test_shipped_configs_parse(path):
         ("--data.scale_range=[2.0, 0.5]", "scale_range"),
         ("--data.synthetic_fraction=2", "synthetic_fraction"),
         ("--data.batch_size=0", "data.batch_size is 0; it must be at least 1"),
+        (
+            "--data={batch_size: 1, crop_hw: [32, 32]}",
+            r"data\.batch_size is 1 and data\.crop_hw \[32, 32\]: .* enlarge",
+        ),
         ("--loss.contrast_weight=-1", "loss.contrast_weight is -1.0; it must be at least 0"),
         ("--loss.redundancy_weight=.nan", "loss.redundancy_weight is nan; it must be at least 0"),
         ("--loss.temperature=0", "loss.temperature is 0.0; it must be above 0"),

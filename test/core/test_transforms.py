@@ -100,9 +100,14 @@ def camvid(tmp_path_factory) -> CamVid:
     return CamVid(write_camvid(tmp_path_factory.mktemp("camvid")), "train")
 
 
-def clips(camvid, seed=0, synthetic_fraction=0.0) -> TrainingClips:
+def clips(camvid, seed=0, synthetic_fraction=0.0, num_frames=3) -> TrainingClips:
     return TrainingClips(
-        camvid, seed=seed, crop_hw=(64, 96), scale_range=(0.5, 2.0), synthetic_fraction=synthetic_fraction
+        camvid,
+        seed=seed,
+        crop_hw=(64, 96),
+        scale_range=(0.5, 2.0),
+        synthetic_fraction=synthetic_fraction,
+        num_frames=num_frames,
     )
 
 
@@ -110,6 +115,15 @@ def test_a_sample_has_three_labelled_frames(camvid):
     frames, labels = clips(camvid)[SampleKey(0, 0)]
     assert (frames.shape, frames.dtype) == ((3, 3, 64, 96), np.uint8)
     assert (labels.shape, labels.dtype) == ((3, 64, 96), np.uint8)
+
+
+@pytest.mark.parametrize("synthetic_fraction", [0.0, 1.0])
+def test_a_shorter_clip_lacks_the_oldest_frames(camvid, synthetic_fraction):
+    whole = clips(camvid, 5, synthetic_fraction)[SampleKey(2, 1)]
+    for num_frames in (1, 2):
+        frames, labels = clips(camvid, 5, synthetic_fraction, num_frames)[SampleKey(2, 1)]
+        assert frames.shape == (num_frames, 3, 64, 96)
+        assert (labels == whole.labels[-num_frames:]).all()
 
 
 @pytest.mark.parametrize("synthetic_fraction", [0.0, 1.0])
