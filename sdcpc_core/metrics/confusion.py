@@ -1,9 +1,8 @@
-"""Segmentation metrics on label maps, in percent; unlabelled pixels never count."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+"""Confusion matrices, and the figures that need no more of them than tallies of each class."""
 
 import numpy as np
+import torch
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from sdcpc_core.errors import InputError
 
@@ -12,12 +11,12 @@ class ConfusionMatrix:
     """Counts of (truth, prediction) pairs over a whole split.
 
     Attributes:
-        counts: (K, K) int64, a row per true class, a column per predicted one.
+        counts: (K, K + 1) int64, a row per true class, a column per predicted one; the last column holds what was
+            given an id outside the classes.
     """
 
     def __init__(self, num_classes: int, ignore_index: int) -> None:
-        self.counts = np.zeros((num_classes, num_classes), np.int64)
-        self._missed = np.zeros(num_classes, np.int64)
+        self.counts = np.zeros((num_classes, num_classes + 1), np.int64)
         self._ignore_index = ignore_index
 
     def update(self, label_map: np.ndarray, truth: np.ndarray) -> None:
@@ -30,91 +29,106 @@ class ConfusionMatrix:
         Raises:
             InputError: the shapes differ, or the truth holds an id outside the classes.
         """
-        if label_map.shape != truth.shape:
-            raise InputError(f"prediction {label_map.shape} and ground truth {truth.shape} differ in shape")
-        num_classes = len(self.counts)
-        labelled = truth != self._ignore_index
-        truth, label_map = truth[labelled].astype(np.int64), label_map[labelled].astype(np.int64)
-        if truth.size and not 0 <= truth.min() <= truth.max() < num_classes:
-            raise InputError(f"ground truth holds class {truth.max()}; the label set has 0..{num_classes - 1}")
-        known = (label_map >= 0) & (label_map < num_classes)
-        self._missed += np.bincount(truth[~known], minlength=num_classes)
-        pairs = truth[known] * num_classes + label_map[known]
-        self.counts += np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+        self.counts += confusion(label_map, truth, len(self.counts), self._ignore_index)
 
     def iou_per_class(self) -> np.ndarray:
         """Intersection over union of each class in percent, (K,); NaN for classes absent from the ground truth."""
-        hits, truths = np.diag(self.counts), self._truths()
-        union = truths + self.counts.sum(axis=0) - hits
-        return np.where(truths > 0, 100.0 * hits / np.maximum(union, 1), np.nan)
+        return iou_per_class(tallies(self.counts))
 
     def mIoU(self) -> float:
         """Mean IoU in percent over the classes present in the ground truth; NaN when nothing is labelled."""
-        iou = self.iou_per_class()
-        return float(iou[~np.isnan(iou)].mean()) if self._truths().any() else float("nan")
+        return float(mIoU(tallies(self.counts)))
+
+    def mIoU_mmseg(self) -> float:
+        """Mean IoU in percent, where a class that is predicted but absent from the ground truth counts as 0."""
+        return float(mIoU_mmseg(tallies(self.counts)))
 
     def WIoU(self) -> float:
         """Mean IoU in percent, each class weighted by its share of the ground truth; NaN when nothing is labelled."""
-        truths = self._truths()
-        return float(np.nansum(truths * self.iou_per_class()) / truths.sum()) if truths.any() else float("nan")
+        return float(WIoU(tallies(self.counts)))
 
     def pixel_accuracy(self) -> float:
         """Share of the labelled pixels with the right class, in percent; NaN when nothing is labelled."""
-        total = self._truths().sum()
-        return float(100.0 * np.trace(self.counts) / total) if total else float("nan")
-
-    def _truths(self) -> np.ndarray:
-        return self.counts.sum(axis=1) + self._missed
+        return float(pixel_accuracy(tallies(self.counts)))
 
 
-@dataclass(frozen=True)
-class VideoConsistency:
-    """How steady the labels of a video are, in percent; NaN without a single window.
-
-    Attributes:
-        exact: of the pixels whose truth keeps its class through the window, the share whose prediction does.
-        strict: the share whose prediction is that class in every frame.
-        windows: how many windows were averaged.
-    """
-
-    exact: float
-    strict: float
-    windows: int
-
-
-def video_consistency(
-    clips: Sequence[tuple[np.ndarray, np.ndarray]], window: int, ignore_index: int
-) -> VideoConsistency:
-    """Mean video consistency mVC_n over all windows of n consecutive frames of all clips.
+def confusion(label_map: np.ndarray, truth: np.ndarray, num_classes: int, ignore_index: int) -> np.ndarray:
+    """Count the (truth, prediction) pairs of the labelled pixels.
 
     Args:
-        clips: (predictions, truths) of each clip, both (T, H, W) class ids in the order of time.
-        window: number of frames n, >= 2.
-        ignore_index: id of unlabelled pixels; a pixel unlabelled in any frame of a window is left out of it.
+        label_map: predicted class ids, integers of any shape; an id outside the classes counts as a miss.
+        truth: class ids of the same shape.
+        num_classes: K.
+        ignore_index: id of unlabelled pixels.
 
-    Source: Miao et al., VSPW (CVPR 2021), Sec. 4. Differences: all T - n + 1 windows, unlabelled pixels left out.
+    Returns:
+        (K, K + 1) int64, as ``ConfusionMatrix.counts``.
+
+    Raises:
+        InputError: the shapes differ, or the truth holds an id outside the classes.
     """
-    exact, strict = [], []
-    for predictions, truths in clips:
-        for start in range(len(truths) - window + 1):
-            truth, prediction = truths[start : start + window], predictions[start : start + window]
-            steady = (truth == truth[0]).all(axis=0) & (truth[0] != ignore_index)
-            if not steady.any():
-                continue
-            steady_prediction = (prediction == prediction[0]).all(axis=0)[steady]
-            exact.append(steady_prediction.mean())
-            strict.append((steady_prediction & (prediction[0] == truth[0])[steady]).mean())
-    if not exact:
-        return VideoConsistency(float("nan"), float("nan"), 0)
-    return VideoConsistency(float(100 * np.mean(exact)), float(100 * np.mean(strict)), len(exact))
+    if label_map.shape != truth.shape:
+        raise InputError(f"prediction {label_map.shape} and ground truth {truth.shape} differ in shape")
+    truth, label_map = truth.astype(np.int64), label_map.astype(np.int64)
+    outside = (truth != ignore_index) & ((truth < 0) | (truth >= num_classes))
+    if outside.any():
+        raise InputError(f"ground truth holds class {truth[outside][0]}; the label set has 0..{num_classes - 1}")
+    label_map[(label_map < 0) | (label_map >= num_classes)] = num_classes
+    counts = multiclass_confusion_matrix(
+        torch.from_numpy(label_map),
+        torch.from_numpy(truth),
+        num_classes + 1,
+        ignore_index=ignore_index,
+        validate_args=False,
+    )
+    return counts[:num_classes].numpy()
 
 
-def mean_consistency(parts: Sequence[VideoConsistency]) -> VideoConsistency:
-    """Consistency of several sets of clips, each measured alone, as if they had been measured together."""
-    parts = [part for part in parts if part.windows]
-    if not parts:
-        return VideoConsistency(float("nan"), float("nan"), 0)
-    windows = [part.windows for part in parts]
-    exact = np.average([part.exact for part in parts], weights=windows)
-    strict = np.average([part.strict for part in parts], weights=windows)
-    return VideoConsistency(float(exact), float(strict), sum(windows))
+def tallies(counts: np.ndarray) -> np.ndarray:
+    """Hits, pixels in the ground truth and pixels in the prediction of each class.
+
+    Args:
+        counts: (K, K + 1), as ``ConfusionMatrix.counts``.
+
+    Returns:
+        (3, K) int64.
+    """
+    return np.stack([np.diagonal(counts), counts.sum(axis=1), counts[:, :-1].sum(axis=0)])
+
+
+def iou_per_class(tallies: np.ndarray) -> np.ndarray:
+    """Intersection over union in percent: (..., 3, K) to (..., K); NaN for classes absent from the ground truth."""
+    hits, truths, predictions = np.moveaxis(tallies, -2, 0)
+    return np.where(truths > 0, 100 * hits / np.maximum(truths + predictions - hits, 1), np.nan)
+
+
+def mIoU(tallies: np.ndarray) -> np.ndarray:
+    """Mean IoU in percent over the classes present in the ground truth: (..., 3, K) to (...,); NaN without any.
+
+    Source: the evaluator of VSPW.
+    """
+    return _share(np.nansum(iou_per_class(tallies), axis=-1), (tallies[..., 1, :] > 0).sum(axis=-1))
+
+
+def mIoU_mmseg(tallies: np.ndarray) -> np.ndarray:
+    """Mean IoU in percent over the classes in ground truth or prediction: (..., 3, K) to (...,); NaN without any.
+
+    Source: mmsegmentation, and the macro average of torchmetrics.
+    """
+    seen = (tallies[..., 1, :] > 0) | (tallies[..., 2, :] > 0)
+    return _share(np.nansum(iou_per_class(tallies), axis=-1), seen.sum(axis=-1))
+
+
+def WIoU(tallies: np.ndarray) -> np.ndarray:
+    """IoU in percent weighted by the share of the ground truth: (..., 3, K) to (...,); NaN when nothing is labelled."""
+    truths = tallies[..., 1, :]
+    return _share(np.nansum(truths * iou_per_class(tallies), axis=-1), truths.sum(axis=-1))
+
+
+def pixel_accuracy(tallies: np.ndarray) -> np.ndarray:
+    """Share of right pixels in percent: (..., 3, K) to (...,); NaN when nothing is labelled."""
+    return _share(100 * tallies[..., 0, :].sum(axis=-1), tallies[..., 1, :].sum(axis=-1))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
