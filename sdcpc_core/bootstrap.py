@@ -7,6 +7,8 @@ import numpy as np
 from sdcpc_core.errors import InputError
 from sdcpc_core.metrics.scores import Scores, figures
 
+CONFIDENCE = 0.95
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -24,7 +26,7 @@ class Difference:
 
 
 def differences(
-    first: Scores, second: Scores, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    first: Scores, second: Scores, *, confidence: float = CONFIDENCE, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Difference]:
     """Compare two evaluations, figure by figure, with paired bootstrap intervals over blocks of frames.
 

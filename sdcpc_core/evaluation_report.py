@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from sdcpc_core.bootstrap import Difference
+from sdcpc_core.bootstrap import CONFIDENCE, Difference
 from sdcpc_core.cost import ModelCost
 from sdcpc_core.metrics.scores import BLOCK_FRAMES, Scores
 from sdcpc_core.metrics.temporal_consistency import FLOW
@@ -42,7 +42,7 @@ def definitions(scores: Scores) -> dict[str, Any]:
 def gains_report(gains: Mapping[str, Difference], blocks: int) -> dict[str, Any]:
     """Differences with their intervals, for JSON."""
     rows = {key: _rounded(asdict(gain)) for key, gain in gains.items()}
-    return {"blocks": blocks, "block_frames": BLOCK_FRAMES, "confidence": 0.95, **rows}
+    return {"blocks": blocks, "block_frames": BLOCK_FRAMES, "confidence": CONFIDENCE, **rows}
 
 
 def figures_table(
@@ -63,7 +63,7 @@ def figures_table(
     for name in scores:
         table.add_column(name, justify="right")
     if gains:
-        table.add_column("difference (95 %)", justify="right")
+        table.add_column(f"difference ({100 * CONFIDENCE:g} %)", justify="right")
     figures = {name: scored.figures() for name, scored in scores.items()}
     first, *_ = figures.values()
     for key in first:

@@ -109,11 +109,12 @@ def occluded(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
     Source: Lai et al., Learning Blind Video Temporal Consistency (ECCV 2018), after Ruder et al. (GCPR 2016).
     """
     height, width = forward.shape[:2]
-    at = forward + np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
-    backward = cv2.remap(np.float32(backward), np.float32(at), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    grid = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    at = np.float32(forward) + np.stack(grid, axis=-1)
+    backward = cv2.remap(np.float32(backward), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     size = _squared(forward)
     hidden = _squared(forward + backward) > 0.01 * (size + _squared(backward)) + 0.5
-    slope = np.zeros((height, width))
+    slope = np.zeros_like(size)
     slope[:, :-1] += _squared(np.diff(forward, axis=1))
     slope[:-1] += _squared(np.diff(forward, axis=0))
     return hidden | (slope > 0.01 * size + 0.002)
@@ -140,4 +141,4 @@ def flicker_map(label_maps: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _squared(vectors: np.ndarray) -> np.ndarray:
-    return np.square(vectors).sum(axis=-1)
+    return vectors[..., 0] ** 2 + vectors[..., 1] ** 2
