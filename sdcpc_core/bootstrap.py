@@ -51,6 +51,7 @@ def differences(
         raise InputError("the two evaluations are not of the same frames; evaluate both on the same split")
     blocks = len(truths[0])
     drawn = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=resamples)
+    drawn = drawn.astype(np.float64)  # products of floats are many times faster, and these are exact
     of_first, of_second = (
         figures({name: np.tensordot(drawn, block, axes=1) for name, block in scores.blocks.items()})
         for scores in (first, second)

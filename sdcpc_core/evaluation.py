@@ -137,7 +137,7 @@ def score(
     """Compare label maps with the ground truth of their frames, one by one."""
     from sdcpc_core.metrics import Scorer
 
-    scorer = Scorer(labels.num_classes, labels.ignore_index, is_video=is_video, with_flow=with_flow)
+    scorer = Scorer(labels.num_classes, labels.ignore_index, with_windows=is_video, with_flow=is_video and with_flow)
     for frame, label_map in labelled:
         scorer.update(frame.image, label_map, frame.label_map, frame.sequence)
     return scorer.scores()

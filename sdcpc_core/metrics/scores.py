@@ -12,7 +12,7 @@ from sdcpc_core.metrics.video_consistency import VideoConsistency, mVC, mVC_stri
 
 WINDOWS = (8, 16)
 BLOCK_FRAMES = 16
-"""Frames of a block: neighbouring frames are too alike to be resampled one by one."""
+"""Labelled frames of a block: neighbouring frames are too alike to be resampled one by one."""
 
 
 class Scorer:
@@ -21,15 +21,15 @@ class Scorer:
     Args:
         num_classes: K.
         ignore_index: id of unlabelled pixels.
-        is_video: also measure consistency; otherwise frames are judged one by one.
-        with_flow: also measure TC, which needs optical flow between neighbouring frames.
+        with_windows: also measure mVC, which needs neighbouring frames that are labelled.
+        with_flow: also measure TC, which needs neighbouring frames, and optical flow between them.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int, *, is_video: bool, with_flow: bool = True) -> None:
+    def __init__(self, num_classes: int, ignore_index: int, *, with_windows: bool, with_flow: bool) -> None:
         self._num_classes, self._ignore_index = num_classes, ignore_index
-        self._is_video, self._with_flow = is_video, is_video and with_flow
+        self._with_windows, self._with_flow = with_windows, with_flow
         self._sequence: str | None = None
-        self._frames = 0
+        self._labelled_in_block = 0
         self._blocks: list[dict[str, np.ndarray]] = []
 
     def update(self, image: np.ndarray, label_map: np.ndarray, truth: np.ndarray, sequence: str) -> None:
@@ -38,27 +38,31 @@ class Scorer:
         Args:
             image: (H, W, 3) uint8 RGB.
             label_map: predicted class ids, (H, W).
-            truth: class ids, (H, W).
+            truth: class ids, (H, W); all unlabelled for a frame without ground truth.
             sequence: name of the video it comes from.
 
         Raises:
             InputError: the sizes differ, or the truth holds an id outside the classes.
         """
-        if sequence != self._sequence:
-            self._sequence, self._frames = sequence, 0
+        is_first = sequence != self._sequence
+        if is_first:
+            self._sequence = sequence
             self._video = VideoConsistency(WINDOWS, self._ignore_index)
             self._temporal = TemporalConsistency(self._num_classes)
         sums = {"labels": tallies(confusion.confusion(label_map, truth, self._num_classes, self._ignore_index))}
-        if self._is_video:
+        if self._with_windows:
             sums["windows"] = self._video.update(label_map, truth)
         if self._with_flow:
             sums["warped"] = self._temporal.update(image, label_map)
-        if self._frames % BLOCK_FRAMES == 0:
+        # Frames without ground truth open no block: passes with and without them stay comparable.
+        is_labelled = bool(sums["labels"][1].any())
+        if is_first or (is_labelled and self._labelled_in_block == BLOCK_FRAMES):
             self._blocks.append(sums)
+            self._labelled_in_block = 0
         else:
             for name, block in self._blocks[-1].items():
                 block += sums[name]
-        self._frames += 1
+        self._labelled_in_block += is_labelled
 
     def scores(self) -> "Scores":
         """What the frames so far came to."""
@@ -71,7 +75,7 @@ class Scores:
     """What one pass over a split measured.
 
     Attributes:
-        blocks: sums over blocks of up to ``BLOCK_FRAMES`` neighbouring frames, B blocks: ``labels`` (B, 3, K), the
+        blocks: sums over B blocks of up to ``BLOCK_FRAMES`` labelled frames of one sequence: ``labels`` (B, 3, K), the
             tallies of the labels; of a video ``windows`` (B, 2, 5), see ``VideoConsistency.update``, and, where
             measured, ``warped`` (B, 2, 3, K), see ``TemporalConsistency.update``.
     """

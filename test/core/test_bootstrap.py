@@ -6,8 +6,8 @@ from sdcpc_core.errors import InputError
 from sdcpc_core.metrics.scores import BLOCK_FRAMES, Scorer, Scores, figures
 
 
-def scored(label_maps, truths, sequences=None, **options) -> Scores:
-    scorer = Scorer(3, 255, is_video=True, **options)
+def scored(label_maps, truths, sequences=None, *, with_flow=True) -> Scores:
+    scorer = Scorer(3, 255, with_windows=True, with_flow=with_flow)
     for index, (label_map, truth) in enumerate(zip(label_maps, truths, strict=True)):
         image = np.repeat(np.uint8(80 * truth)[..., None], 3, axis=-1)
         scorer.update(image, label_map, truth, sequences[index] if sequences else "0001TP")
@@ -38,9 +38,19 @@ def test_a_block_holds_frames_of_one_sequence(video):
     assert scores.blocks["windows"][:, 0, 0].sum() == 10, "no window reaches over the cut"
 
 
+def test_frames_without_ground_truth_open_no_block(video):
+    truths, noisy, noisier = (maps[:36] for maps in video)
+    between = truths.repeat(2, axis=0)
+    between[::2] = 255
+    among = scored(noisy.repeat(2, axis=0), between, with_flow=False)
+    alone = scored(noisier, truths, with_flow=False)
+    assert len(among.blocks["labels"]) == len(alone.blocks["labels"]) == 3
+    assert differences(alone, among)["mIoU"].value < 0
+
+
 def test_figures_without_a_video_are_those_of_frames(video):
     truths, noisy, _ = video
-    scorer = Scorer(3, 255, is_video=False)
+    scorer = Scorer(3, 255, with_windows=False, with_flow=False)
     scorer.update(np.zeros((16, 24, 3), np.uint8), noisy[0], truths[0], "a")
     assert list(scorer.scores().figures()) == ["mIoU", "mIoU_mmseg", "WIoU", "pixel_accuracy"]
     assert np.isnan(scorer.scores().compared())
