@@ -35,6 +35,7 @@ setup(
     extras_require={
         "train": [
             "lightning>=2.4",  # the training loop
+            "torchmetrics",  # confusion matrices; evaluation needs no more of this extra
             "tensorboard",  # its curves
             "jsonargparse[signatures]>=4.49",  # settings from YAML and from the command line alike
         ],

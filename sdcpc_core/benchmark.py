@@ -1,7 +1,6 @@
 """The command ``sdcpc benchmark``: streaming SD-CPC beside SegFormer and beside its own clip form, in one run."""
 
 import argparse
-import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -37,7 +36,7 @@ def benchmark(argv: list[str]) -> None:
     arguments = _parse(argv)
     import torch
 
-    from sdcpc_core.report import check_report, run_facts, write_report
+    from sdcpc_core.report import check_report, device_name, run_facts, write_report
 
     check_report(arguments.json)
     if arguments.threads:
@@ -45,12 +44,13 @@ def benchmark(argv: list[str]) -> None:
     setting, names = _setting(arguments)
     samples = measure(setting, names, arguments.rounds, arguments.threads)
     ratios = {key: round(value, 3) for key, value in ratios_of(samples).items()}
-    _show(setting, samples, ratios)
+    hardware = device_name(torch.device(setting.device))
+    _show(setting, hardware, samples, ratios)
     if arguments.json:
         report = {
             **run_facts(vars(arguments)),
             "setting": asdict(setting),
-            "device_name": _device_name(setting),
+            "device_name": hardware,
             "threads": torch.get_num_threads(),
             "results": {name: _summary(s) for name, s in samples.items()},
             **ratios,
@@ -158,14 +158,12 @@ def _summary(samples: Samples) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _show(setting: "Setting", samples: Mapping[str, Samples], ratios: Mapping[str, float]) -> None:
+def _show(setting: "Setting", hardware: str, samples: Mapping[str, Samples], ratios: Mapping[str, float]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     height, width = setting.size_hw
-    title = (
-        f"{setting.model}, {height}x{width}, K = {setting.num_classes}, {setting.precision}, {_device_name(setting)}"
-    )
+    title = f"{setting.model}, {height}x{width}, K = {setting.num_classes}, {setting.precision}, {hardware}"
     table = Table(title=title)
     for heading in ("", "median ms", "middle half", "processor ms", "peak memory MB"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -178,14 +176,6 @@ def _show(setting: "Setting", samples: Mapping[str, Samples], ratios: Mapping[st
     console.print(table)
     for key, value in ratios.items():
         console.print(f"{key}: {value:.3f}")
-
-
-def _device_name(setting: "Setting") -> str:
-    import torch
-
-    if setting.device.startswith("cuda"):
-        return torch.cuda.get_device_name(setting.device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

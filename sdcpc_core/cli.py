@@ -26,6 +26,7 @@ REMEDIES = {
     "lightning": "pip install '.[train]' in the checkout",
     "tensorboard": "pip install '.[train]' in the checkout",
     "jsonargparse": "pip install '.[train]' in the checkout",
+    "torchmetrics": "pip install '.[train]' in the checkout",
     "av": "pip install '.[video]' in the checkout",
     "rosbags": "pip install '.[bag]' in the checkout",
     "transformers": "pip install '.[benchmark]' in the checkout",

@@ -42,6 +42,10 @@ class Operations:
         """All of them."""
         return self.macs + self.attention
 
+    def to_dict(self) -> dict[str, int]:
+        """Under the keys of reports."""
+        return {"macs": self.macs, "macs_with_attention": self.macs_with_attention}
+
     def __add__(self, other: "Operations") -> "Operations":
         return Operations(self.layers + other.layers, self.sampling + other.sampling, self.attention + other.attention)
 
@@ -62,6 +66,10 @@ class Cost:
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.params + other.params, self.clip + other.clip, self.stream + other.stream)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Under the keys of reports: those of a clip, and of a ``stream`` per frame."""
+        return {"params": self.params, **self.clip.to_dict(), "stream": self.stream.to_dict()}
 
 
 @dataclass(frozen=True)

@@ -1,57 +1,25 @@
 """The command ``sdcpc evaluate``: how well and how steadily weights label the video of a data set."""
 
 import argparse
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.metrics import ConfusionMatrix, VideoConsistency, mean_consistency, video_consistency
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sdcpc_core.data.camvid import CamVid, LabelledFrame
     from sdcpc_core.labels import LabelSet
+    from sdcpc_core.metrics import Scores
     from sdcpc_core.streaming import Segmenter
 
-WINDOWS = (8, 16)
 RUNS = {"references": "with references", "self": "each frame its own reference"}
 VIDEO_SPACING_S = 0.1
 """Frames further apart than this are no video: t-3 and t-6 would show another place."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What one pass over a split measured.
-
-    Attributes:
-        confusion: of all frames.
-        consistency: by window length; empty where the frames are no video.
-    """
-
-    confusion: ConfusionMatrix
-    consistency: dict[int, VideoConsistency]
-
-    def figures(self) -> dict[str, float]:
-        """All figures under the keys of reports, in percent; NaN where nothing was measured."""
-        confusion = self.confusion
-        exact = {f"mVC{window}": measured.exact for window, measured in self.consistency.items()}
-        strict = {f"mVC{window}_strict": measured.strict for window, measured in self.consistency.items()}
-        means = {"mIoU": confusion.mIoU(), "WIoU": confusion.WIoU(), "pixel_accuracy": confusion.pixel_accuracy()}
-        return {**means, **exact, **strict}
-
-    def to_dict(self, labels: "LabelSet") -> dict[str, Any]:
-        """The figures and the IoU of each class, for JSON; None where nothing was measured."""
-        iou = dict(zip(labels.names, self.confusion.iou_per_class(), strict=True))
-        return {**_rounded(self.figures()), "IoU": _rounded(iou)}
 
 
 def evaluate(argv: list[str]) -> None:
@@ -61,10 +29,13 @@ def evaluate(argv: list[str]) -> None:
     import torch
     from rich.console import Console
 
+    from sdcpc_core.bootstrap import differences
+    from sdcpc_core.cost import model_cost
     from sdcpc_core.data.camvid import CamVid
+    from sdcpc_core.evaluation_report import definitions, figures_table, gains_report, notes, results
     from sdcpc_core.output import atomic_output, check_output, output_errors
     from sdcpc_core.progress import progress
-    from sdcpc_core.report import check_report, holds_report, json_text, run_facts, write_report
+    from sdcpc_core.report import check_report, device_name, holds_report, json_text, run_facts, write_report
     from sdcpc_core.streaming import Segmenter
 
     if arguments.out:
@@ -79,42 +50,61 @@ def evaluate(argv: list[str]) -> None:
     is_video = spacing_s <= VIDEO_SPACING_S
     if is_video:
         data.check_frames()
+    size_hw = segmenter.working_size(data[0].image.shape[:2])
     references = arguments.references if is_video and segmenter.model.reference_ages_s else ()
     runs = {"references": references, "self": ()} if references else {"self": ()}
     main, *_ = runs
-    scores = {}
+    scores, step_ms = {}, {name: [] for name in runs}
     out = nullcontext()
     if arguments.out:
         out = atomic_output(arguments.out, overwrite=arguments.overwrite, is_ours=holds_report)
     with out as folder:
         for name, offsets in runs.items():
             with progress(data, RUNS[name]) as frames:
-                labelled = label(segmenter, frames, reference_offsets=offsets)
+                labelled = label(segmenter, frames, reference_offsets=offsets, step_ms=step_ms[name])
                 if folder and name == main:
                     labelled = _written(labelled, data, folder / "labels", arguments.out)
-                scores[name] = score(labelled, segmenter.labels, is_video=is_video)
+                scores[name] = score(labelled, segmenter.labels, is_video=is_video, with_flow=arguments.flow)
 
-        print(f"CamVid {arguments.split}: {len(data)} frames, unlabelled pixels ignored, {segmenter.device}")
+        hardware = device_name(segmenter.device)
+        print(f"CamVid {arguments.split}: {len(data)} frames, unlabelled pixels ignored, {hardware}")
         if not is_video:
             print(f"The frames lie {spacing_s:.1f} s apart and are no video: each frame is its own reference.")
-        Console().print(_table(scores, segmenter.labels))
+        names, cost = segmenter.labels.names, model_cost(segmenter.model, size_hw)
+        gains = differences(scores[main], scores["self"]) if references else {}
+        console = Console(highlight=False)
+        console.print(figures_table(scores, names, step_ms, gains))
+        console.print(notes(scores[main], cost, gains), style="dim")
+        found = {name: results(scores[name], names, step_ms[name]) for name in runs}
         report = {
             **run_facts(vars(arguments)),
             "device": str(segmenter.device),
+            "device_name": hardware,
             "frames": len(data),
             "reference_offsets": list(references),
-            **scores[main].to_dict(segmenter.labels),
-            "self": scores["self"].to_dict(segmenter.labels),
+            "working_size_hw": list(size_hw),
+            **cost.total.to_dict(),
+            **definitions(scores[main]),
+            **found[main],
+            "self": found["self"],
         }
+        if gains:
+            report["references_minus_self"] = gains_report(gains, len(scores[main].blocks["labels"]))
         if folder:
             with output_errors(arguments.out):
+                for name, scored in scores.items():
+                    np.savez_compressed(folder / f"blocks_{name}.npz", **scored.blocks)
                 (folder / "report.json").write_text(json_text(report), encoding="utf-8")
     if arguments.json:
         write_report(arguments.json, report)
 
 
 def label(
-    segmenter: "Segmenter", frames: "Iterable[LabelledFrame]", *, reference_offsets: Sequence[int]
+    segmenter: "Segmenter",
+    frames: "Iterable[LabelledFrame]",
+    *,
+    reference_offsets: Sequence[int],
+    step_ms: list[float],
 ) -> "Iterator[tuple[LabelledFrame, np.ndarray]]":
     """Label the frames of a split, one stream per sequence.
 
@@ -122,6 +112,7 @@ def label(
         segmenter: the network.
         frames: all of the split, in order.
         reference_offsets: how many frames before the target its references lie; none for the frame itself.
+        step_ms: takes the duration of the step of each frame (ms).
 
     Yields:
         Each frame and its label map, (H, W).
@@ -131,23 +122,25 @@ def label(
         if frame.sequence != sequence:
             sequence, stream = frame.sequence, segmenter.stream(reference_offsets=reference_offsets)
         # A stream takes the stamp 0 for an unknown one, and some sequences start there.
-        yield frame, stream.step(frame.image, frame.stamp_ns + 1).label_map
+        result = stream.step(frame.image, frame.stamp_ns + 1)
+        step_ms.append(result.timings.total_ms)
+        yield frame, result.label_map
 
 
-def score(labelled: "Iterable[tuple[LabelledFrame, np.ndarray]]", labels: "LabelSet", *, is_video: bool) -> Scores:
-    """Compare label maps with the ground truth of their frames, holding one sequence at a time."""
-    confusion = ConfusionMatrix(labels.num_classes, labels.ignore_index)
-    consistency = {window: [] for window in WINDOWS if is_video}
-    for _, group in groupby(labelled, key=lambda pair: pair[0].sequence):
-        label_maps, truths = [], []
-        for frame, label_map in group:
-            confusion.update(label_map, frame.label_map)
-            label_maps.append(label_map)
-            truths.append(frame.label_map)
-        for window, measured in consistency.items():
-            clip = np.stack(label_maps), np.stack(truths)
-            measured.append(video_consistency([clip], window, labels.ignore_index))
-    return Scores(confusion, {window: mean_consistency(measured) for window, measured in consistency.items()})
+def score(
+    labelled: "Iterable[tuple[LabelledFrame, np.ndarray]]",
+    labels: "LabelSet",
+    *,
+    is_video: bool,
+    with_flow: bool = True,
+) -> "Scores":
+    """Compare label maps with the ground truth of their frames, one by one."""
+    from sdcpc_core.metrics import Scorer
+
+    scorer = Scorer(labels.num_classes, labels.ignore_index, with_windows=is_video, with_flow=is_video and with_flow)
+    for frame, label_map in labelled:
+        scorer.update(frame.image, label_map, frame.label_map, frame.sequence)
+    return scorer.scores()
 
 
 def check_labels(labels: "LabelSet") -> None:
@@ -163,30 +156,6 @@ def check_labels(labels: "LabelSet") -> None:
             f"the checkpoint's label set {labels.name!r} has {labels.num_classes} classes that are not CamVid's; "
             "evaluate weights trained on CamVid"
         )
-
-
-def _table(scores: dict[str, Scores], labels: "LabelSet") -> "Table":
-    from rich.table import Table
-
-    table = Table("percent")
-    for name in scores:
-        table.add_column(name, justify="right")
-    figures = {name: scored.figures() for name, scored in scores.items()}
-    for key in figures["self"]:
-        table.add_row(key, *(_shown(figures[name][key]) for name in scores))
-    table.add_section()
-    iou = {name: scored.confusion.iou_per_class() for name, scored in scores.items()}
-    for index, label in enumerate(labels.names):
-        table.add_row(f"IoU {label}", *(_shown(iou[name][index]) for name in scores))
-    return table
-
-
-def _shown(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
-
-
-def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
-    return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}
 
 
 def _written(
@@ -216,6 +185,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--references", metavar="N", type=int, nargs="+", default=(3, 6), help="frames before the target (default: 3 6)"
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="write report.json and the label maps here")
+    parser.add_argument(
+        "--no-flow", dest="flow", action="store_false", help="leave out TC, which needs optical flow between frames"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="write report.json, sums and the label maps here")
     add_output_arguments(parser)
     return parser.parse_args(argv)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sdcpc_core.checkpoint import CheckpointHeader
-    from sdcpc_core.cost import Cost, ModelCost, Operations
+    from sdcpc_core.cost import ModelCost
     from sdcpc_core.models import VideoModel
 
 GIGA = 10**9
@@ -68,18 +68,10 @@ def _cost_report(cost: "ModelCost") -> dict[str, Any]:
     return {
         "size_hw": list(cost.size_hw),
         "frames": cost.frames,
-        **_figures(total),
-        "parts": {name: _figures(part) for name, part in cost.parts.items()},
+        **total.to_dict(),
+        "parts": {name: part.to_dict() for name, part in cost.parts.items()},
         "stream_over_clip_macs": round(total.stream.macs / total.clip.macs, 4),
     }
-
-
-def _figures(cost: "Cost") -> dict[str, Any]:
-    return {"params": cost.params, **_macs(cost.clip), "stream": _macs(cost.stream)}
-
-
-def _macs(operations: "Operations") -> dict[str, int]:
-    return {"macs": operations.macs, "macs_with_attention": operations.macs_with_attention}
 
 
 def _cost_table(name: str, num_classes: int, cost: "ModelCost") -> "Table":

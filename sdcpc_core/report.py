@@ -6,12 +6,15 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sdcpc_core.errors import OutputError
 from sdcpc_core.output import atomic_output, check_output, final_place, is_special, output_errors
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT_VERSION = 1
 
@@ -50,6 +53,26 @@ def commit() -> str | None:
         return subprocess.run(describe, cwd=here.parent, capture_output=True, check=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def device_name(device: "torch.device") -> str:
+    """What computes on a device: the name of the GPU, or of the processor with the number of its threads in use."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    # On ARM the kernel names no model.
+    return names[0] if names else f"{platform.machine()} CPU"
 
 
 def latency_ms(samples_ms: list[float]) -> dict[str, float | None]:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -11,7 +13,9 @@ from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.data.camvid import CamVid
 from sdcpc_core.errors import ConfigError, InputError, OutputError
 from sdcpc_core.evaluation import evaluate, score
+from sdcpc_core.info import info
 from sdcpc_core.labels import CAMVID, LabelSet
+from sdcpc_core.metrics import Scores
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +49,19 @@ def test_a_video_is_scored_with_references_and_without(checkpoint, root, tmp_pat
         assert 0 <= figures["mIoU"] <= 100
         assert figures["IoU"]["Pole"] is None, "absent from the ground truth"
         assert figures["mVC8"] is None, "seven frames have no window of eight"
+        assert 0 < figures["TC"] <= 100
+        assert figures["fps"] == pytest.approx(1e3 / figures["latency_ms"]["median"], rel=0.01)
+    assert report["TC_flow"].startswith("DIS")
+    assert report["TC_masks"].keys() == {"TC", "TC_unoccluded"}
+    gain = report["references_minus_self"]
+    assert (gain["blocks"], gain["mIoU"]["low"]) == (1, None), "seven frames are one block"
+    assert gain["mIoU"]["value"] == pytest.approx(report["mIoU"] - report["self"]["mIoU"], abs=0.011)
     assert json.loads((out / "report.json").read_text()) == report
     label_map = cv2.imread(str(out / "labels" / "0016E5_07959.png"), cv2.IMREAD_UNCHANGED)
     assert label_map.shape == (64, 96)
+    for name in ("references", "self"):
+        figures = Scores(dict(np.load(out / f"blocks_{name}.npz"))).figures()
+        assert figures["WIoU"] == pytest.approx((report["self"] if name == "self" else report)["WIoU"], abs=0.006)
     shown = capsys.readouterr().out
     assert "references" in shown
     assert "self" in shown
@@ -69,8 +83,36 @@ def test_frames_a_second_apart_are_no_video(checkpoint, root, tmp_path, capsys):
     report = json.loads(report_path.read_text())
     assert report["reference_offsets"] == []
     assert "mVC8" not in report
+    assert "TC" not in report
+    assert "references_minus_self" not in report
     assert report["mIoU"] == report["self"]["mIoU"]
     assert "1.0 s apart" in capsys.readouterr().out
+
+
+def test_the_report_tells_what_the_model_costs(checkpoint, root, tmp_path):
+    report_path, info_path = tmp_path / "report.json", tmp_path / "info.json"
+    evaluate(arguments(checkpoint, root, "--json", str(report_path), "--no-flow"))
+    info(["--checkpoint", str(checkpoint), "--size", "64x96", "--json", str(info_path)])
+    report, told = json.loads(report_path.read_text()), json.loads(info_path.read_text())
+    for key in ("params", "macs", "macs_with_attention", "stream"):
+        assert report[key] == told[key]
+    assert report["working_size_hw"] == told["size_hw"]
+    assert "thread" in report["device_name"]
+    assert not report.keys() & {"TC", "TC_flow", "TC_unoccluded"}
+
+
+def test_a_missing_library_is_told_before_the_work(checkpoint, root):
+    program = """
+import sys
+sys.modules["torchmetrics"] = None  # makes the import fail
+from sdcpc_core.cli import main
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", program, "evaluate", *arguments(checkpoint, root)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "torchmetrics" in result.stderr
+    assert "'.[train]'" in result.stderr
 
 
 def test_a_perfect_answer_scores_a_hundred(root):
