@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from fake_camvid import write_camvid
 
-from sdcpc_core.data.camvid import CamVid
 from sdcpc_core.data.clips import SampleKey, SampleStream, TrainingClips
+from sdcpc_core.data.dataset import DataSet
+from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.data.transforms import (
     MEAN_RGB,
     mirror,
@@ -96,8 +97,8 @@ def test_degradations_leave_the_input_alone(seed):
 
 
 @pytest.fixture(scope="module")
-def camvid(tmp_path_factory) -> CamVid:
-    return CamVid(write_camvid(tmp_path_factory.mktemp("camvid")), "train")
+def camvid(tmp_path_factory) -> DataSet:
+    return open_data_set("camvid", write_camvid(tmp_path_factory.mktemp("camvid")), "train")
 
 
 def clips(camvid, seed=0, synthetic_fraction=0.0) -> TrainingClips:
