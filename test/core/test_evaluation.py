@@ -8,7 +8,7 @@ from fake_camvid import write_camvid, write_frame
 
 from sdcpc_core import evaluation
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
-from sdcpc_core.data.camvid import CamVid
+from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError, InputError, OutputError
 from sdcpc_core.evaluation import evaluate, score
 from sdcpc_core.labels import CAMVID, LabelSet
@@ -74,7 +74,8 @@ def test_frames_a_second_apart_are_no_video(checkpoint, root, tmp_path, capsys):
 
 
 def test_a_perfect_answer_scores_a_hundred(root):
-    labelled = ((frame, np.where(frame.label_map == 255, 0, frame.label_map)) for frame in CamVid(root, "val"))
+    data = open_data_set("camvid", root, "val")
+    labelled = ((frame, np.where(frame.label_map == 255, 0, frame.label_map)) for frame in data)
     figures = score(labelled, CAMVID, is_video=True).figures()
     assert figures["mIoU"] == figures["WIoU"] == figures["pixel_accuracy"] == 100
     assert np.isnan(figures["mVC16"])

@@ -15,6 +15,7 @@ pytest.importorskip("lightning", reason="training needs Lightning: pip install '
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
+from sdcpc_core.labels import CAMVID
 from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.train_command import train
@@ -89,14 +90,14 @@ def test_training_starts_from_a_checkpoint(root, finished_run, tmp_path):
     best = finished_run / "best.safetensors"
     start, _ = load_checkpoint(best)
     again, _ = parse_config(arguments(root, tmp_path / "second", f"--model.checkpoint={best}"))
-    model, pretraining = initial_model(again.model)
+    model, pretraining = initial_model(again.model, CAMVID)
     assert pretraining == ("best.safetensors", None)
     assert model.training
     for expected, weights in zip(start.parameters(), model.parameters(), strict=True):
         assert torch.equal(weights, expected)
     other, _ = parse_config(["--model.name=sdcpc_resnet18", f"--model.checkpoint={best}"])
     with pytest.raises(ConfigError, match="sdcpc_mit_b0"):
-        initial_model(other.model)
+        initial_model(other.model, CAMVID)
 
 
 def test_training_starts_from_public_encoder_weights_and_hands_on_their_licence(root, tmp_path, capsys):
@@ -105,7 +106,7 @@ def test_training_starts_from_public_encoder_weights_and_hands_on_their_licence(
     torch.save(public, tmp_path / "mit_b0.pth")
     run_dir = tmp_path / "run"
     run = arguments(root, run_dir, f"--model.backbone_weights={tmp_path / 'mit_b0.pth'}", "--schedule.max_steps=2")
-    start, pretraining = initial_model(parse_config(run)[0].model)
+    start, pretraining = initial_model(parse_config(run)[0].model, CAMVID)
     for expected, weights in zip(encoder.parameters(), start.backbone.parameters(), strict=True):
         assert torch.equal(weights, expected)
 
@@ -116,7 +117,7 @@ def test_training_starts_from_public_encoder_weights_and_hands_on_their_licence(
     assert provenance["licence_note"] == pretraining.licence_note
     assert "non-commercial" in pretraining.licence_note
     assert "for research use" in provenance["data"]
-    _, heir = initial_model(ModelConfig(SMALL.name, SMALL.options, checkpoint=run_dir / "best.safetensors"))
+    _, heir = initial_model(ModelConfig(SMALL.name, SMALL.options, checkpoint=run_dir / "best.safetensors"), CAMVID)
     assert heir == ("best.safetensors", pretraining.licence_note)
 
 
@@ -226,7 +227,7 @@ def test_a_loader_process_gives_the_same_clips(root):
 
 def small_module(model: ModelConfig = SMALL, **loss: float) -> SegmentationModule:
     torch.manual_seed(0)
-    return SegmentationModule(TrainConfig(model=model, loss=LossConfig(**loss)), torch.ones(11))
+    return SegmentationModule(TrainConfig(model=model, loss=LossConfig(**loss)), torch.ones(11), CAMVID)
 
 
 def blocks_of_classes() -> ClipSample:
