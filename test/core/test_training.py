@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from fake_camvid import write_camvid
+from fake_data_sets import WRITERS
 
 pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
 
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.clips import ClipSample
+from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.losses import segmentation_loss
@@ -28,7 +30,7 @@ from sdcpc_core.training_config import (
     TrainConfig,
     parse_config,
 )
-from sdcpc_core.training_data import ClipData
+from sdcpc_core.training_data import ClipData, ValidationFrames
 from sdcpc_core.training_run import moving_average
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
@@ -381,3 +383,43 @@ def test_the_command_line_reports_errors_without_a_traceback(tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith("sdcpc train: error:")
     assert "Traceback" not in result.stderr
+
+
+def small_run(kind, root, run_dir, *more) -> list[str]:
+    return arguments(root, run_dir, f"--data.kind={kind}", "--schedule.max_steps=2", *more)
+
+
+@pytest.mark.parametrize("kind", ["cityscapes", "vspw", "folder"])
+def test_every_kind_of_data_is_trained_on(kind, tmp_path):
+    data_root = WRITERS[kind](tmp_path / "data")
+    train(small_run(kind, data_root, tmp_path / "run"))
+    _, header = load_checkpoint(tmp_path / "run" / "best.safetensors")
+    data = open_data_set(kind, data_root, "train")
+    assert header.labels == data.labels
+    assert header.provenance["data"].startswith(data.title)
+    assert header.provenance["val_protocol"].endswith("val, every 3rd frame; the weights were selected on it")
+
+
+def test_the_synthetic_drive_has_camvid_s_classes(tmp_path):
+    data_root = WRITERS["cityscapes"](tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"synthetic_fraction is 0.5.*set it to 0"):
+        train(small_run("cityscapes", data_root, tmp_path / "run", "--data.synthetic_fraction=0.5"))
+
+
+def test_validation_frames_are_targets_and_their_references(tmp_path):
+    sparse = open_data_set("cityscapes", WRITERS["cityscapes"](tmp_path / "sparse"), "val")
+    assert ValidationFrames(sparse).indices == [13, 16, 19, 43, 46, 49]
+    mixed = open_data_set("folder", WRITERS["folder"](tmp_path / "mixed"), "val")
+    frames = ValidationFrames(mixed)
+    names = [mixed.records[index].name for index in frames.indices]
+    assert names == ["alone", *(f"hall/frame{number}" for number in (0, 1, 4, 7, 10, 13))]
+    assert [frames[0].sequence, frames[1].sequence] == ["alone", "hall"]
+
+
+def test_validation_of_camvid_is_every_third_frame(root):
+    val = open_data_set("camvid", root, "val")
+    assert ValidationFrames(val).indices == [0, 3, 6]
+    train = open_data_set("camvid", root, "train")
+    frames = ValidationFrames(train)
+    assert frames.indices == [0, 1, 2, 3]
+    assert len({frame.sequence for frame in frames}) == 4, "a second apart: each its own reference"
