@@ -45,12 +45,13 @@ def cityscapes_layout(root: Path, split: str) -> Layout:
                 f"{folder} is not a folder; Cityscapes has gtFine/{split}/ and leftImg8bit_sequence/{split}/ or "
                 f"leftImg8bit/{split}/"
             )
-    images = {_frame(path, "_leftImg8bit"): path for path in sorted(image_dir.glob("*/*_leftImg8bit.png"))}
+    images = {_frame(path, "_leftImg8bit"): path for path in sorted(image_dir.glob("*/[!.]*_leftImg8bit.png"))}
     if not images:
         raise InputError(f"{image_dir} holds no <city>/<city>_<sequence>_<frame>_leftImg8bit.png")
     # A conversion to train ids that broke off must not take labels away.
-    train_ids, label_ids = (sorted(mask_dir.glob(f"*/*_gtFine_{kind}.png")) for kind in ("labelTrainIds", "labelIds"))
-    kind, mask_paths = max((("labelTrainIds", train_ids), ("labelIds", label_ids)), key=lambda found: len(found[1]))
+    kinds = ("labelTrainIds", "labelIds")
+    found = ((kind, sorted(mask_dir.glob(f"*/[!.]*_gtFine_{kind}.png"))) for kind in kinds)
+    kind, mask_paths = max(found, key=lambda masks: len(masks[1]))
     masks = {_frame(path, f"_gtFine_{kind}"): path for path in mask_paths}
     faults = without_images(masks, images)
     if image_dir.parent.name == "leftImg8bit":

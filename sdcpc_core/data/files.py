@@ -7,14 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sdcpc_core.data.palette_png import unscaled, without_palette
 from sdcpc_core.errors import InputError
 from sdcpc_core.video import IMAGE_SUFFIXES, natural_order
 
 UNLABELLED = 255
 """Id of unlabelled pixels in label maps: the ignore index of every label set of at most 255 classes."""
 MASK_VALUES = 256
-LAST_BYTES = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
-"""How JPEG and PNG begin, and what each has near its end; OpenCV fills what a cut file lacks with grey or black."""
 
 
 class BadFileError(InputError):
@@ -93,59 +92,73 @@ def read_image(path: Path) -> np.ndarray:
     """Read an image: (H, W, 3) uint8 RGB.
 
     Raises:
-        BadFileError: it is missing, empty or broken.
+        BadFileError: it is missing, empty, cut off or broken.
     """
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR, "image"), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(_decode(path, _read(path, "image"), cv2.IMREAD_COLOR, "image"), cv2.COLOR_BGR2RGB)
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read the values of a mask: (H, W) uint8.
+    """Read the values of a mask, grey or with a palette: (H, W) uint8.
 
     Raises:
-        BadFileError: it is missing, empty or broken, or not one channel of 8 bits.
+        BadFileError: it is missing, empty, cut off or broken, or not one channel of at most 8 bits.
     """
-    mask = _decode(path, cv2.IMREAD_UNCHANGED, "mask")
+    data = _read(path, "mask")
+    mask = _decode(path, without_palette(data), cv2.IMREAD_UNCHANGED, "mask")
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise BadFileError(
             f"{path} is not a one-channel 8-bit PNG of class ids; colour-coded masks have to be turned into ids first",
             fault="masks that hold no class ids",
             path=path,
         )
-    return mask
+    return unscaled(mask, data)
 
 
-def _decode(path: Path, flags: int, what: str) -> np.ndarray:
-    # OpenCV reads a path by itself as well, and prints a warning of its own where that fails.
+def _read(path: Path, what: str) -> bytes:
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except OSError as err:
         raise BadFileError(
             f"{path} is not a readable {what}: {err.strerror or err}", fault=f"unreadable {what}s", path=path
         ) from err
-    if not data.size:
+    if not data:
         raise BadFileError(
             f"{path} is empty (0 bytes) and not a readable {what}; copy or download it again",
             fault=f"empty {what}s",
             path=path,
         )
-    is_whole = LAST_BYTES.get(data[:2].tobytes(), b"") in data[-1024:].tobytes()
-    pixels = cv2.imdecode(data, flags) if is_whole else None
+    return data
+
+
+def _decode(path: Path, data: bytes, flags: int, what: str) -> np.ndarray:
+    # OpenCV fills what a cut file lacks with grey or black.
+    is_cut = _is_cut(data)
+    pixels = None if is_cut else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
-        wrong = "not a readable" if is_whole else "cut off and not a whole"
+        wrong = "cut off and not a whole" if is_cut else "not a readable"
         raise BadFileError(
             f"{path} is {wrong} {what}; copy or download it again", fault=f"unreadable {what}s", path=path
         )
     return pixels
 
 
+def _is_cut(data: bytes) -> bool:
+    if data.startswith(b"\xff\xd8"):
+        # JPEG: its end marker comes after the pixels, which begin with the other one; a thumbnail has both before them.
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return data.startswith(b"\x89PNG") and b"IEND" not in data[-1024:]
+
+
 def images_in(folder: Path) -> dict[str, Path]:
-    """Images of a folder by their names without suffix, in the order of their numbers.
+    """Images of a folder by their names without suffix, in the order of their numbers; hidden files are none.
 
     Raises:
         BadFileError: two images differ in nothing but the suffix.
     """
     images: dict[str, Path] = {}
-    for path in sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order):
+    # Archives packed on a Mac hold a hidden ._name beside each file.
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    for path in sorted(found, key=natural_order):
         if path.stem in images:
             raise BadFileError(
                 f"{path} and {images[path.stem].name} have the same name; remove one of them",

@@ -1,6 +1,7 @@
 import json
 import pickle
 import shutil
+import zlib
 from itertools import pairwise
 from typing import get_args, get_type_hints
 
@@ -18,7 +19,7 @@ from fake_data_sets import (
     write_vspw,
 )
 
-from sdcpc_core.data.files import BadFileError
+from sdcpc_core.data.files import BadFileError, read_mask
 from sdcpc_core.data.kinds import LAYOUTS, PLACES, find_splits, open_data_set
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.labels import CAMVID, CITYSCAPES
@@ -345,6 +346,43 @@ def test_a_cut_picture_is_not_filled_with_grey(tmp_path, suffix):
     shutil.copy(path, data.records[0].image_path)
     with pytest.raises(BadFileError, match="cut off"):
         data[0]
+
+
+def palette_png(mask: np.ndarray, depth: int) -> bytes:
+    """A PNG with the colours of PASCAL VOC's kind, each row filtered another way."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+    height, width = mask.shape
+    per_byte = 8 // depth
+    shifts = depth * np.arange(per_byte)[::-1]
+    packed = (mask.reshape(height, -1, per_byte) << shifts).sum(axis=2).astype(np.uint8)
+    above = np.vstack([np.zeros_like(packed[:1]), packed[:-1]])
+    rows = [
+        bytes([2]) + (row - up).tobytes() if index % 2 else bytes([0]) + row.tobytes()
+        for index, (row, up) in enumerate(zip(packed, above, strict=True))
+    ]
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, 3, 0, 0, 0])
+    colours = np.random.default_rng(0).integers(0, 256, 3 * 2**depth, np.uint8).tobytes()
+    chunks = [(b"IHDR", header), (b"PLTE", colours), (b"tRNS", b"\0"), (b"IDAT", zlib.compress(b"".join(rows)))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*entry) for entry in [*chunks, (b"IEND", b"")])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_masks_with_a_palette_hold_ids_not_colours(tmp_path, depth):
+    mask = np.random.default_rng(depth).integers(0, 2**depth, (64, 96), np.uint8)
+    path = tmp_path / "mask.png"
+    path.write_bytes(palette_png(mask, depth))
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 3, "OpenCV reads colours"
+    assert (read_mask(path) == mask).all()
+
+
+def test_hidden_files_of_a_mac_are_no_images(tmp_path):
+    for path in [*write_vspw(tmp_path / "vspw").rglob("*.jpg"), *write_cityscapes(tmp_path / "city").rglob("*.png")]:
+        path.with_name(f"._{path.name}").write_bytes(b"resource fork")
+    for kind, root in (("vspw", tmp_path / "vspw"), ("cityscapes", tmp_path / "city")):
+        open_data_set(kind, root, "val").check_frames()
 
 
 def test_two_images_of_one_name_are_told(tmp_path):
