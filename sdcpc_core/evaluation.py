@@ -75,7 +75,8 @@ def evaluate(argv: list[str]) -> None:
     check_labels(segmenter.labels, data.labels)
     references = arguments.references if data.is_video and segmenter.model.reference_ages_s else ()
     if data.is_video:
-        data.check_frames(data.around_labels(max(references, default=0)))
+        with progress(data.around_labels(max(references, default=0)), "are all frames whole") as indices:
+            data.check_frames(indices)
     # Consistency is of consecutive frames, which are not all labelled in every data set.
     is_video = data.is_video and len(data.labelled) == len(data)
     runs = {"references": references, "self": ()} if references else {"self": ()}
