@@ -10,7 +10,6 @@ from lightning.pytorch.callbacks import Callback
 from rich import get_console
 
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
-from sdcpc_core.labels import CAMVID
 from sdcpc_core.report import run_facts
 from sdcpc_core.training_config import TrainConfig
 
@@ -18,17 +17,20 @@ from sdcpc_core.training_config import TrainConfig
 class BestWeights(Callback):
     """Scores each validation and keeps the best weights as ``best.safetensors`` in the run's folder.
 
-    The trained module has the ``model`` to save, its ``pretraining`` and the ``confusion`` of its latest validation.
+    The trained module has the ``model`` to save, its ``labels``, its ``pretraining`` and, of its latest validation, the
+    ``confusion``.
 
     Args:
         config: the run.
         working_size_hw: size of the data set's frames (pixels).
+        data: what is trained on, for the checkpoint's provenance.
         protocol: how validation is done, for the checkpoint's provenance.
     """
 
-    def __init__(self, config: TrainConfig, working_size_hw: tuple[int, int], protocol: str) -> None:
+    def __init__(self, config: TrainConfig, working_size_hw: tuple[int, int], data: str, protocol: str) -> None:
         self._config = config
         self._working_size_hw = working_size_hw
+        self._data = data
         self._protocol = protocol
         self._best_miou = -1.0
 
@@ -53,7 +55,7 @@ class BestWeights(Callback):
 
     def _save(self, module: L.LightningModule, steps: int) -> None:
         provenance = {
-            "data": "CamVid (SegNet edition) train and the synthetic drive; for research use",
+            "data": self._data,
             "pretraining": module.pretraining.weights,
             "licence_note": module.pretraining.licence_note,
             "steps": steps,
@@ -66,7 +68,7 @@ class BestWeights(Callback):
         header = CheckpointHeader(
             model_name=self._config.model.name,
             model_options=self._config.model.options,
-            labels=CAMVID,
+            labels=module.labels,
             working_size_hw=self._working_size_hw,
             # Of paths the name alone: where they lay on the training machine means nothing elsewhere.
             provenance=json.loads(json.dumps(provenance, default=lambda path: path.name)),

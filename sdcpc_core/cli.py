@@ -22,6 +22,7 @@ REMEDIES = {
     "cv2": "apt install python3-opencv, or pip install opencv-python-headless",
     "safetensors": "pip install safetensors",
     "rich": "pip install rich",
+    "yaml": "pip install PyYAML, or write the file as JSON",
     "rclpy": "source the setup file of ROS 2, or pip install '.[ros]' in the checkout",
     "lightning": "pip install '.[train]' in the checkout",
     "tensorboard": "pip install '.[train]' in the checkout",

@@ -1,6 +1,7 @@
 """The command ``sdcpc evaluate``: how well and how steadily weights label the video of a data set."""
 
 import argparse
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,14 +13,12 @@ from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments
 from sdcpc_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdcpc_core.data.camvid import CamVid, LabelledFrame
+    from sdcpc_core.data.dataset import FrameRecord, LabelledFrame
     from sdcpc_core.labels import LabelSet
     from sdcpc_core.metrics import Scores
     from sdcpc_core.streaming import Segmenter
 
 RUNS = {"references": "with references", "self": "each frame its own reference"}
-VIDEO_SPACING_S = 0.1
-"""Frames further apart than this are no video: t-3 and t-6 would show another place."""
 
 
 def evaluate(argv: list[str]) -> None:
@@ -31,7 +30,7 @@ def evaluate(argv: list[str]) -> None:
 
     from sdcpc_core.bootstrap import differences
     from sdcpc_core.cost import model_cost
-    from sdcpc_core.data.camvid import CamVid
+    from sdcpc_core.data.kinds import open_data_set
     from sdcpc_core.evaluation_report import definitions, figures_table, gains_report, notes, results
     from sdcpc_core.output import atomic_output, check_output, output_errors
     from sdcpc_core.progress import progress
@@ -44,14 +43,15 @@ def evaluate(argv: list[str]) -> None:
     # Trained weights hold subnormal floats, which slow some CPUs down many times over.
     torch.set_flush_denormal(True)
     segmenter = Segmenter.from_checkpoint(arguments.checkpoint, device=arguments.device, precision=arguments.precision)
-    data = CamVid(arguments.root, arguments.split)
-    check_labels(segmenter.labels)
-    spacing_s = data.spacing_s()
-    is_video = spacing_s <= VIDEO_SPACING_S
-    if is_video:
-        data.check_frames()
-    size_hw = segmenter.working_size(data[0].image.shape[:2])
-    references = arguments.references if is_video and segmenter.model.reference_ages_s else ()
+    data = open_data_set(arguments.data, arguments.root, arguments.split)
+    check_labels(segmenter.labels, data.labels)
+    references = arguments.references if data.is_video and segmenter.model.reference_ages_s else ()
+    if data.is_video:
+        with progress(data.around_labels(max(references, default=0)), "are all frames whole") as indices:
+            data.check_frames(indices)
+    # Consistency is of consecutive frames, which are not all labelled in every data set.
+    is_video = data.is_video and len(data.labelled) == len(data)
+    size_hw = segmenter.working_size(data[data.labelled[0]].image.shape[:2])
     runs = {"references": references, "self": ()} if references else {"self": ()}
     main, *_ = runs
     scores, step_ms = {}, {name: [] for name in runs}
@@ -60,16 +60,20 @@ def evaluate(argv: list[str]) -> None:
         out = atomic_output(arguments.out, overwrite=arguments.overwrite, is_ours=holds_report)
     with out as folder:
         for name, offsets in runs.items():
-            with progress(data, RUNS[name]) as frames:
+            indices = data.around_labels(max(offsets, default=0))
+            with progress(indices, RUNS[name]) as shown:
+                frames = (data[index] for index in shown)
                 labelled = label(segmenter, frames, reference_offsets=offsets, step_ms=step_ms[name])
                 if folder and name == main:
-                    labelled = _written(labelled, data, folder / "labels", arguments.out)
+                    records = [data.records[index] for index in indices]
+                    labelled = _written(labelled, records, folder / "labels", arguments.out)
                 scores[name] = score(labelled, segmenter.labels, is_video=is_video, with_flow=arguments.flow)
 
         hardware = device_name(segmenter.device)
-        print(f"CamVid {arguments.split}: {len(data)} frames, unlabelled pixels ignored, {hardware}")
-        if not is_video:
-            print(f"The frames lie {spacing_s:.1f} s apart and are no video: each frame is its own reference.")
+        print(f"{data.title}: {len(data.labelled)} labelled frames, unlabelled pixels ignored, {hardware}")
+        if not data.is_video:
+            spacing = f"lie {data.spacing_s():.1f} s apart" if math.isfinite(data.spacing_s()) else "stand alone"
+            print(f"The frames {spacing} and are no video: each frame is its own reference.")
         names, cost = segmenter.labels.names, model_cost(segmenter.model, size_hw)
         gains = differences(scores[main], scores["self"]) if references else {}
         console = Console(highlight=False)
@@ -80,7 +84,7 @@ def evaluate(argv: list[str]) -> None:
             **run_facts(vars(arguments)),
             "device": str(segmenter.device),
             "device_name": hardware,
-            "frames": len(data),
+            "frames": len(data.labelled),
             "reference_offsets": list(references),
             "working_size_hw": list(size_hw),
             **cost.total.to_dict(),
@@ -110,7 +114,7 @@ def label(
 
     Args:
         segmenter: the network.
-        frames: all of the split, in order.
+        frames: of a split, in order; for each target, those its references may be.
         reference_offsets: how many frames before the target its references lie; none for the frame itself.
         step_ms: takes the duration of the step of each frame (ms).
 
@@ -143,45 +147,46 @@ def score(
     return scorer.scores()
 
 
-def check_labels(labels: "LabelSet") -> None:
+def check_labels(labels: "LabelSet", data_labels: "LabelSet") -> None:
     """Refuse weights whose classes are not the data set's.
 
     Raises:
         ConfigError: the names differ.
     """
-    from sdcpc_core.labels import CAMVID
-
-    if labels.names != CAMVID.names:
+    if labels.names != data_labels.names:
         raise ConfigError(
-            f"the checkpoint's label set {labels.name!r} has {labels.num_classes} classes that are not CamVid's; "
-            "evaluate weights trained on CamVid"
+            f"the checkpoint's label set {labels.name!r} has {labels.num_classes} classes that are not the "
+            f"{data_labels.num_classes} of the data set's {data_labels.name!r}; evaluate weights trained on those"
         )
 
 
 def _written(
-    labelled: "Iterable[tuple[LabelledFrame, np.ndarray]]", data: "CamVid", folder: Path, out: Path
+    labelled: "Iterable[tuple[LabelledFrame, np.ndarray]]", records: "Sequence[FrameRecord]", folder: Path, out: Path
 ) -> "Iterator[tuple[LabelledFrame, np.ndarray]]":
-    """Pass label maps on and write each as a PNG of the name of its image."""
+    """Pass label maps on and write those of labelled frames, each as a PNG of the name of its image."""
     import cv2
 
     from sdcpc_core.output import output_errors
 
-    with output_errors(out):
-        folder.mkdir(parents=True)
-    for record, (frame, label_map) in zip(data.records, labelled, strict=True):
-        # OpenCV's own writing does not tell that the disk is full.
-        _, png = cv2.imencode(".png", label_map)
-        with output_errors(out):
-            (folder / f"{record.image_path.stem}.png").write_bytes(png)
+    for record, (frame, label_map) in zip(records, labelled, strict=True):
+        if record.mask_path:
+            # OpenCV's own writing does not tell that the disk is full.
+            _, png = cv2.imencode(".png", label_map)
+            with output_errors(out):
+                path = folder / f"{record.name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(png)
         yield frame, label_map
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
+    from sdcpc_core.data.kinds import LAYOUTS
+
     parser = argparse.ArgumentParser(prog="sdcpc evaluate", description=evaluate.__doc__)
     add_segmenter_arguments(parser)
-    parser.add_argument("--data", choices=["camvid"], required=True, help="layout of the data set")
+    parser.add_argument("--data", choices=LAYOUTS, required=True, help="layout of the data set")
     parser.add_argument("--root", metavar="DIR", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--split", default="val", help="train, val or test (default: %(default)s)")
+    parser.add_argument("--split", default="val", help="train, val or test; a folder may have others (default: val)")
     parser.add_argument(
         "--references", metavar="N", type=int, nargs="+", default=(3, 6), help="frames before the target (default: 3 6)"
     )

@@ -11,10 +11,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from sdcpc_core.checkpoint import load_checkpoint
-from sdcpc_core.data.camvid import LabelledFrame
 from sdcpc_core.data.clips import ClipSample
+from sdcpc_core.data.dataset import LabelledFrame
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.labels import CAMVID
+from sdcpc_core.labels import LabelSet
 from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.metrics import ConfusionMatrix
 from sdcpc_core.models import build_model
@@ -48,9 +48,11 @@ class SegmentationModule(L.LightningModule):
     Args:
         config: the run.
         class_weights: of the loss, (K,) float32.
+        labels: classes of the data set.
 
     Attributes:
         model: the network.
+        labels: its classes.
         num_frames: of a clip it trains on.
         pretraining: of the weights it starts from.
         confusion: of the latest validation.
@@ -60,9 +62,10 @@ class SegmentationModule(L.LightningModule):
         ConfigError: an unknown model, or one that does not fit the schedule.
     """
 
-    def __init__(self, config: TrainConfig, class_weights: Tensor) -> None:
+    def __init__(self, config: TrainConfig, class_weights: Tensor, labels: LabelSet) -> None:
         super().__init__()
-        model, self.pretraining = initial_model(config.model)
+        self.labels = labels
+        model, self.pretraining = initial_model(config.model, labels)
         self.model = model.to(memory_format=torch.channels_last)
         if config.schedule.static_share > 0 and not isinstance(self.model, SDCPC):
             raise ConfigError(f"{config.model.name} has no static part to train alone; set schedule.static_share to 0")
@@ -71,7 +74,7 @@ class SegmentationModule(L.LightningModule):
         self.num_frames = 1 + len(self.model.reference_ages_s)
         self._states: deque[FrameState] = deque(maxlen=self.num_frames)
         self._sequence = ""
-        self.confusion = ConfusionMatrix(CAMVID.num_classes, CAMVID.ignore_index)
+        self.confusion = ConfusionMatrix(self.labels.num_classes, self.labels.ignore_index)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -119,7 +122,7 @@ class SegmentationModule(L.LightningModule):
             logits,
             labels,
             num_variates=head.num_variates,
-            ignore_index=CAMVID.ignore_index,
+            ignore_index=self.labels.ignore_index,
             temperature=config.temperature,
         )
         self.log_dict(
@@ -132,10 +135,12 @@ class SegmentationModule(L.LightningModule):
         return self._cross_entropy(self.model.head(state.static), labels)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return segmentation_loss(logits, labels, ignore_index=CAMVID.ignore_index, class_weights=self._class_weights)
+        return segmentation_loss(
+            logits, labels, ignore_index=self.labels.ignore_index, class_weights=self._class_weights
+        )
 
     def on_validation_epoch_start(self) -> None:
-        self.confusion = ConfusionMatrix(CAMVID.num_classes, CAMVID.ignore_index)
+        self.confusion = ConfusionMatrix(self.labels.num_classes, self.labels.ignore_index)
         self._sequence = ""
 
     def validation_step(self, frame: LabelledFrame, batch_idx: int) -> None:
@@ -183,24 +188,28 @@ class SegmentationModule(L.LightningModule):
         return min(max(step / schedule.max_steps, share_of_time), 1.0)
 
 
-def initial_model(config: ModelConfig) -> tuple[VideoModel, Pretraining]:
+def initial_model(config: ModelConfig, labels: LabelSet) -> tuple[VideoModel, Pretraining]:
     """A model with fresh weights, with a pretrained encoder, or with the weights of a checkpoint of the same model.
+
+    Args:
+        config: which model.
+        labels: the classes it tells apart.
 
     Raises:
         CheckpointError: a file of weights is missing, broken or of another encoder.
         ConfigError: an unknown model or option, or a checkpoint of another model.
     """
-    fresh = build_model(config.name, CAMVID.num_classes, **config.options)
+    fresh = build_model(config.name, labels.num_classes, **config.options)
     if config.backbone_weights is not None:
         loaded = load_backbone_weights(fresh.backbone, config.backbone_weights)
         return fresh, Pretraining(f"{config.backbone_weights.absolute().name} ({loaded.source})", loaded.licence_note)
     if config.checkpoint is None:
         return fresh, Pretraining()
     model, header = load_checkpoint(config.checkpoint)
-    if (header.model_name, model.options, header.labels) != (config.name, fresh.options, CAMVID):
+    if (header.model_name, model.options, header.labels) != (config.name, fresh.options, labels):
         raise ConfigError(
             f"{config.checkpoint} holds {header.model_name} {model.options} for {header.labels.name}, "
-            f"but the run trains {config.name} {fresh.options} for {CAMVID.name}"
+            f"but the run trains {config.name} {fresh.options} for {labels.name}"
         )
     return model.train(), Pretraining(config.checkpoint.name, header.provenance.get("licence_note"))
 

@@ -48,14 +48,16 @@ class DataConfig:
     """What to train on.
 
     Attributes:
-        root: folder of CamVid in SegNet's layout.
+        kind: how the data set lies on disk.
+        root: its folder.
         crop_hw: size of the training clips (pixels), multiples of 32.
         scale_range: smallest and largest random resize.
-        synthetic_fraction: share of the clips that come from the synthetic drive, 0..1.
+        synthetic_fraction: share of the clips that come from the synthetic drive, 0..1; it has CamVid's classes alone.
         batch_size: clips per step.
         workers: processes that prepare clips; 0 prepares them in the training process.
     """
 
+    kind: Literal["camvid", "cityscapes", "vspw", "folder"] = "camvid"
     root: Path = Path("data/camvid")
     crop_hw: tuple[int, int] = (288, 384)
     scale_range: tuple[float, float] = (0.5, 2.0)

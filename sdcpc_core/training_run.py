@@ -23,7 +23,7 @@ from sdcpc_core.output import check_output
 from sdcpc_core.streaming import find_device
 from sdcpc_core.training import SegmentationModule
 from sdcpc_core.training_config import TrainConfig
-from sdcpc_core.training_data import VALIDATION_PROTOCOL, ClipData
+from sdcpc_core.training_data import ClipData
 
 
 def run_training(config: TrainConfig, *, resume: bool) -> None:
@@ -55,7 +55,7 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
     L.seed_everything(config.seed, verbose=False)
     data = ClipData(config)
     start = replace(config, model=config.model.fresh()) if resume else config
-    module = SegmentationModule(start, data.class_weights())
+    module = SegmentationModule(start, data.class_weights(), data.labels)
     data.num_frames = module.num_frames
     if resume:
         check_resumable(last, module)
@@ -63,7 +63,7 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
         get_console().print(
             "initial weights: " + "; ".join(filter(None, module.pretraining)), soft_wrap=True, markup=False
         )
-    trainer = build_trainer(config, data.frame_size_hw())
+    trainer = build_trainer(config, data)
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, data, ckpt_path=last if resume else None)
@@ -106,7 +106,7 @@ def check_resumable(last: Path, module: SegmentationModule) -> None:
         )
 
 
-def build_trainer(config: TrainConfig, frame_size_hw: tuple[int, int]) -> L.Trainer:
+def build_trainer(config: TrainConfig, data: ClipData) -> L.Trainer:
     """The Lightning trainer of a run; one of its epochs is a round of ``validate_every`` steps."""
     schedule = config.schedule
     minutes = schedule.max_time_minutes
@@ -123,7 +123,7 @@ def build_trainer(config: TrainConfig, frame_size_hw: tuple[int, int]) -> L.Trai
         logger=_loggers(config.run_dir),
         callbacks=[
             # Before the averaging, which puts the raw weights back at the end of a validation.
-            BestWeights(config, frame_size_hw, VALIDATION_PROTOCOL),
+            BestWeights(config, data.frame_size_hw(), data.provenance, data.validation_protocol),
             WeightAveraging(avg_fn=moving_average(config.optimizer.ema_decay)),
             ModelCheckpoint(config.run_dir, filename="last", save_top_k=1, enable_version_counter=False),
             *([RichProgressBar()] if interactive else []),

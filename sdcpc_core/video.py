@@ -84,7 +84,7 @@ def check_rate(rate_hz: float) -> None:
 
 def _read_folder(folder: Path, rate_hz: float) -> Footage:
     check_rate(rate_hz)
-    paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_natural_order)
+    paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
     if not paths:
         raise InputError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
 
@@ -98,7 +98,8 @@ def _read_folder(folder: Path, rate_hz: float) -> Footage:
     return Footage(folder, rate_hz, len(paths), frames)
 
 
-def _natural_order(path: Path) -> list[tuple[int, str]]:
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sorting key of a file by its name: ``frame2`` comes before ``frame10``."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 

@@ -1,4 +1,4 @@
-"""Training samples: clips of three labelled frames."""
+"""Training samples: clips of three frames."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from torch.utils.data import Dataset, Sampler
 
-from sdcpc_core.data.camvid import CamVid
+from sdcpc_core.data.dataset import DataSet, check_sequence
 from sdcpc_core.data.synthetic import SyntheticDrive
 from sdcpc_core.data.transforms import (
     random_crop_matrix,
@@ -40,7 +40,7 @@ class ClipSample(NamedTuple):
 
     Attributes:
         frames: (T, 3, H, W) uint8 RGB, oldest first: of t-6, t-3 and the target t the last T.
-        labels: (T, H, W) uint8 class ids of the frames, 255 unlabelled.
+        labels: (T, H, W) uint8 class ids of the frames, 255 unlabelled; of the references, some have no labels.
     """
 
     frames: np.ndarray
@@ -63,16 +63,17 @@ class _RawClip(NamedTuple):
 
 
 class TrainingClips(Dataset[ClipSample]):
-    """Clips made of the labelled frames of CamVid, mixed with clips of the synthetic drive.
+    """Clips that end in the labelled frames of a data set, mixed with clips of the synthetic drive.
 
-    CamVid's training frames lie a second apart, so their own past is not there: the references are the labelled
-    frame itself, moved as a driving camera would see it and degraded on its own. The synthetic drive adds clips of
-    real parallax and moving objects.
+    A frame of a video has its references there. CamVid's training frames lie a second apart and Cityscapes may come
+    without its snippets, so that the past of a frame is not there: the references are then the labelled frame itself,
+    moved as a driving camera would see it and degraded on its own. The synthetic drive adds clips of real parallax
+    and moving objects, in CamVid's classes.
 
-    Every draw is a function of (seed, epoch, index).
+    Every draw is a function of (seed, epoch, index), the index counting the labelled frames.
 
     Args:
-        camvid: the labelled frames.
+        data: the labelled frames.
         seed: of all draws.
         crop_hw: size of the clips (pixels).
         scale_range: smallest and largest resize factor.
@@ -82,7 +83,7 @@ class TrainingClips(Dataset[ClipSample]):
 
     def __init__(
         self,
-        camvid: CamVid,
+        data: DataSet,
         *,
         seed: int,
         crop_hw: tuple[int, int],
@@ -90,7 +91,7 @@ class TrainingClips(Dataset[ClipSample]):
         synthetic_fraction: float,
         num_frames: int = MAX_FRAMES,
     ) -> None:
-        self._camvid = camvid
+        self._data = data
         self._seed = seed
         self._crop_hw = crop_hw
         self._scale_range = scale_range
@@ -98,24 +99,33 @@ class TrainingClips(Dataset[ClipSample]):
         self._num_frames = num_frames
 
     def __len__(self) -> int:
-        return len(self._camvid)
+        return len(self._data.labelled)
 
     def __getitem__(self, key: SampleKey) -> ClipSample:
         rng = np.random.default_rng((self._seed, *key))
         if rng.random() < self._synthetic_fraction:
             images, label_maps, motion = self._synthetic(rng, key.epoch)
         else:
-            images, label_maps, motion = self._pseudo(rng, key.index)
+            images, label_maps, motion = self._of_data(rng, self._data.labelled[key.index])
         crop = random_crop_matrix(rng, label_maps[-1], self._crop_hw, self._scale_range)
         matrices = [crop @ move for move in motion]
         frames = [warp_image(image, matrix, self._crop_hw) for image, matrix in zip(images, matrices, strict=True)]
         labels = [warp_label_map(ids, matrix, self._crop_hw) for ids, matrix in zip(label_maps, matrices, strict=True)]
         return ClipSample(np.stack(_photometry(rng, frames)).transpose(0, 3, 1, 2).copy(), np.stack(labels))
 
-    def _pseudo(self, rng: Generator, index: int) -> _RawClip:
-        frame = self._camvid[index]
-        motion = random_ego_motion(rng, frame.label_map.shape)[-self._num_frames :]
-        return _RawClip([frame.image] * len(motion), [frame.label_map] * len(motion), motion)
+    def _of_data(self, rng: Generator, index: int) -> _RawClip:
+        target = self._data[index]
+        size_hw = target.label_map.shape
+        references = self._data.references(index, REFERENCE_OFFSETS[::-1])
+        if references is None:
+            motion = random_ego_motion(rng, size_hw)[-self._num_frames :]
+            return _RawClip([target.image] * len(motion), [target.label_map] * len(motion), motion)
+        references = references[len(references) + 1 - self._num_frames :]
+        frames = [*(self._data[reference] for reference in references), target]
+        for reference, frame in zip(references, frames, strict=False):
+            check_sequence(self._data.records[reference], frame.label_map.shape, size_hw)
+        motion = [np.eye(3)] * len(frames)
+        return _RawClip([frame.image for frame in frames], [frame.label_map for frame in frames], motion)
 
     def _synthetic(self, rng: Generator, epoch: int) -> _RawClip:
         drive = _training_drive(self._seed, epoch + int(rng.integers(SYNTHETIC_DRIVES)))

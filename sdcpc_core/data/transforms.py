@@ -1,14 +1,13 @@
 """Augmentations of clips: geometry as one matrix per frame, photometry as OpenCV calls.
 
-All images are (H, W, 3) uint8 RGB, all label maps (H, W) uint8; a matrix maps input to output pixels.
+All images are (H, W, 3) uint8 RGB, all label maps (H, W) of a label set's ``label_dtype``, whose largest value is the
+set's ignore index; a matrix maps input to output pixels.
 """
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
-
-from sdcpc_core.labels import CAMVID
 
 MEAN_RGB = (124, 116, 104)
 """Colour outside the image: ImageNet's mean, which the networks normalise to about zero."""
@@ -39,8 +38,12 @@ def warp_image(image: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int]) 
 def warp_label_map(label_map: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Warp a label map to the nearest pixel, so that no new id appears; outside it is unlabelled."""
     return cv2.warpPerspective(
-        label_map, matrix, size_hw[::-1], flags=cv2.INTER_NEAREST, borderValue=CAMVID.ignore_index
+        label_map, matrix, size_hw[::-1], flags=cv2.INTER_NEAREST, borderValue=_ignore_index(label_map)
     )
+
+
+def _ignore_index(label_map: np.ndarray) -> int:
+    return int(np.iinfo(label_map.dtype).max)
 
 
 def random_crop_matrix(
@@ -64,8 +67,9 @@ def random_crop_matrix(
         matrix = translation(-left, -top) @ scaling(scale)
         if rng.random() < 0.5:
             matrix = mirror(crop_hw[1]) @ matrix
-        counts = np.bincount(warp_label_map(label_map, matrix, crop_hw).ravel(), minlength=256)
-        counts = counts[: CAMVID.ignore_index]
+        ignore_index = _ignore_index(label_map)
+        counts = np.bincount(warp_label_map(label_map, matrix, crop_hw).ravel(), minlength=ignore_index + 1)
+        counts = counts[:ignore_index]
         if counts.max() <= MAX_CLASS_SHARE * counts.sum():
             break
     return matrix

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from fake_camvid import write_camvid, write_frame
+from fake_data_sets import WRITERS, write_cityscapes
 
 from sdcpc_core import evaluation
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
-from sdcpc_core.data.camvid import CamVid
+from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError, InputError, OutputError
 from sdcpc_core.evaluation import evaluate, score
 from sdcpc_core.info import info
@@ -116,7 +117,8 @@ sys.exit(main())
 
 
 def test_a_perfect_answer_scores_a_hundred(root):
-    labelled = ((frame, np.where(frame.label_map == 255, 0, frame.label_map)) for frame in CamVid(root, "val"))
+    data = open_data_set("camvid", root, "val")
+    labelled = ((frame, np.where(frame.label_map == 255, 0, frame.label_map)) for frame in data)
     figures = score(labelled, CAMVID, is_video=True).figures()
     assert figures["mIoU"] == figures["WIoU"] == figures["pixel_accuracy"] == 100
     assert np.isnan(figures["mVC16"])
@@ -127,6 +129,48 @@ def test_weights_of_other_classes_are_refused(root, tmp_path):
     checkpoint = random_weights(tmp_path / "two.safetensors", other)
     with pytest.raises(ConfigError, match="'two'"):
         evaluate(arguments(checkpoint, root))
+
+
+@pytest.mark.parametrize("kind", ["cityscapes", "vspw", "folder"])
+def test_every_kind_of_data_is_scored(kind, tmp_path):
+    root = WRITERS[kind](tmp_path / "data")
+    labels = open_data_set(kind, root, "val").labels
+    checkpoint = random_weights(tmp_path / "random.safetensors", labels)
+    run = arguments(checkpoint, root, "--out", str(tmp_path / "out"))
+    evaluate([kind if value == "camvid" else value for value in run])
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    scored, written, dense = {
+        "cityscapes": (2, "frankfurt_000000_000576.png", False),
+        "vspw": (10, "2_b/00000005.png", True),
+        "folder": (4, "hall/frame7.png", False),
+    }[kind]
+    assert report["frames"] == scored
+    assert report["reference_offsets"] == [3, 6]
+    assert ("mVC8" in report) == dense, "consistency needs consecutive labels"
+    pictures = list((tmp_path / "out" / "labels").rglob("*.png"))
+    assert len(pictures) == scored, "only labelled frames"
+    assert tmp_path / "out" / "labels" / written in pictures
+
+
+def test_references_of_a_sparse_video_are_its_own_frames(tmp_path, monkeypatch):
+    seen = []
+    root = write_cityscapes(tmp_path / "data")
+    data = open_data_set("cityscapes", root, "val")
+    checkpoint = random_weights(tmp_path / "random.safetensors", data.labels)
+
+    label = evaluation.label
+
+    def recorded(segmenter, frames, **options):
+        frames = list(frames)
+        seen.append([frame.stamp_ns for frame in frames])
+        return label(segmenter, frames, **options)
+
+    monkeypatch.setattr(evaluation, "label", recorded)
+    run = [str(checkpoint), "--data", "cityscapes", "--root", str(root), "--device", "cpu"]
+    evaluate(["--checkpoint", *run])
+    with_references, alone = seen
+    assert with_references == [data.records[index].stamp_ns for index in (*range(13, 20), *range(43, 50))]
+    assert alone == [data.records[index].stamp_ns for index in (19, 49)]
 
 
 def test_an_older_result_is_kept(checkpoint, root, tmp_path):

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 from fake_camvid import write_camvid
+from fake_data_sets import WRITERS
 
 pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
 
 from sdcpc_core.best_weights import BestWeights
 from sdcpc_core.checkpoint import load_checkpoint, save_checkpoint
 from sdcpc_core.data.clips import ClipSample
+from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
+from sdcpc_core.labels import CAMVID
 from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.models.video_model import split_state
@@ -32,7 +35,7 @@ from sdcpc_core.training_config import (
     TrainConfig,
     parse_config,
 )
-from sdcpc_core.training_data import ClipData
+from sdcpc_core.training_data import ClipData, ValidationFrames
 from sdcpc_core.training_run import moving_average
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
@@ -94,14 +97,14 @@ def test_training_starts_from_a_checkpoint(root, finished_run, tmp_path):
     best = finished_run / "best.safetensors"
     start, _ = load_checkpoint(best)
     again, _ = parse_config(arguments(root, tmp_path / "second", f"--model.checkpoint={best}"))
-    model, pretraining = initial_model(again.model)
+    model, pretraining = initial_model(again.model, CAMVID)
     assert pretraining == ("best.safetensors", None)
     assert model.training
     for expected, weights in zip(start.parameters(), model.parameters(), strict=True):
         assert torch.equal(weights, expected)
     other, _ = parse_config(["--model.name=sdcpc_resnet18", f"--model.checkpoint={best}"])
     with pytest.raises(ConfigError, match="sdcpc_mit_b0"):
-        initial_model(other.model)
+        initial_model(other.model, CAMVID)
 
 
 def test_training_starts_from_public_encoder_weights_and_hands_on_their_licence(root, tmp_path, capsys):
@@ -110,7 +113,7 @@ def test_training_starts_from_public_encoder_weights_and_hands_on_their_licence(
     torch.save(public, tmp_path / "mit_b0.pth")
     run_dir = tmp_path / "run"
     run = arguments(root, run_dir, f"--model.backbone_weights={tmp_path / 'mit_b0.pth'}", "--schedule.max_steps=2")
-    start, pretraining = initial_model(parse_config(run)[0].model)
+    start, pretraining = initial_model(parse_config(run)[0].model, CAMVID)
     for expected, weights in zip(encoder.parameters(), start.backbone.parameters(), strict=True):
         assert torch.equal(weights, expected)
 
@@ -121,7 +124,7 @@ def test_training_starts_from_public_encoder_weights_and_hands_on_their_licence(
     assert provenance["licence_note"] == pretraining.licence_note
     assert "non-commercial" in pretraining.licence_note
     assert "for research use" in provenance["data"]
-    _, heir = initial_model(ModelConfig(SMALL.name, SMALL.options, checkpoint=run_dir / "best.safetensors"))
+    _, heir = initial_model(ModelConfig(SMALL.name, SMALL.options, checkpoint=run_dir / "best.safetensors"), CAMVID)
     assert heir == ("best.safetensors", pretraining.licence_note)
 
 
@@ -140,7 +143,7 @@ def test_a_resumed_run_needs_no_first_weights_and_keeps_their_licence(
         model, header = load_checkpoint(finished_run / "best.safetensors")
         save_checkpoint(first, model, replace(header, provenance={"licence_note": "non-commercial"}))
     naming = f"--model.{source}={first}"
-    _, pretraining = initial_model(parse_config(arguments(root, run_dir, naming))[0].model)
+    _, pretraining = initial_model(parse_config(arguments(root, run_dir, naming))[0].model, CAMVID)
     train(arguments(root, run_dir, naming, "--schedule.max_steps=2"))
     first.unlink()
 
@@ -286,7 +289,7 @@ def test_a_loader_process_gives_the_same_clips(root):
 
 def small_module(model: ModelConfig = SMALL, **loss: float) -> SegmentationModule:
     torch.manual_seed(0)
-    return SegmentationModule(TrainConfig(model=model, loss=LossConfig(**loss)), torch.ones(11))
+    return SegmentationModule(TrainConfig(model=model, loss=LossConfig(**loss)), torch.ones(11), CAMVID)
 
 
 def blocks_of_classes(num_frames: int = 3) -> ClipSample:
@@ -450,3 +453,43 @@ def test_the_command_line_reports_errors_without_a_traceback(tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith("sdcpc train: error:")
     assert "Traceback" not in result.stderr
+
+
+def small_run(kind, root, run_dir, *more) -> list[str]:
+    return arguments(root, run_dir, f"--data.kind={kind}", "--schedule.max_steps=2", *more)
+
+
+@pytest.mark.parametrize("kind", ["cityscapes", "vspw", "folder"])
+def test_every_kind_of_data_is_trained_on(kind, tmp_path):
+    data_root = WRITERS[kind](tmp_path / "data")
+    train(small_run(kind, data_root, tmp_path / "run"))
+    _, header = load_checkpoint(tmp_path / "run" / "best.safetensors")
+    data = open_data_set(kind, data_root, "train")
+    assert header.labels == data.labels
+    assert header.provenance["data"].startswith(data.title)
+    assert header.provenance["val_protocol"].endswith("val, every 3rd frame; the weights were selected on it")
+
+
+def test_the_synthetic_drive_has_camvid_s_classes(tmp_path):
+    data_root = WRITERS["cityscapes"](tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"synthetic_fraction is 0.5.*set it to 0"):
+        train(small_run("cityscapes", data_root, tmp_path / "run", "--data.synthetic_fraction=0.5"))
+
+
+def test_validation_frames_are_targets_and_their_references(tmp_path):
+    sparse = open_data_set("cityscapes", WRITERS["cityscapes"](tmp_path / "sparse"), "val")
+    assert ValidationFrames(sparse).indices == [13, 16, 19, 43, 46, 49]
+    mixed = open_data_set("folder", WRITERS["folder"](tmp_path / "mixed"), "val")
+    frames = ValidationFrames(mixed)
+    names = [mixed.records[index].name for index in frames.indices]
+    assert names == ["alone", *(f"hall/frame{number}" for number in (0, 1, 4, 7, 10, 13))]
+    assert [frames[0].sequence, frames[1].sequence] == ["alone", "hall"]
+
+
+def test_validation_of_camvid_is_every_third_frame(root):
+    val = open_data_set("camvid", root, "val")
+    assert ValidationFrames(val).indices == [0, 3, 6]
+    train = open_data_set("camvid", root, "train")
+    frames = ValidationFrames(train)
+    assert frames.indices == [0, 1, 2, 3]
+    assert len({frame.sequence for frame in frames}) == 4, "a second apart: each its own reference"

@@ -1,9 +1,12 @@
+import cv2
 import numpy as np
 import pytest
 from fake_camvid import write_camvid
+from fake_data_sets import write_cityscapes, write_folder, write_image
 
-from sdcpc_core.data.camvid import CamVid
 from sdcpc_core.data.clips import SampleKey, SampleStream, TrainingClips
+from sdcpc_core.data.dataset import DataSet
+from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.data.transforms import (
     MEAN_RGB,
     mirror,
@@ -16,6 +19,7 @@ from sdcpc_core.data.transforms import (
     warp_image,
     warp_label_map,
 )
+from sdcpc_core.errors import InputError
 
 
 def stripes(size_hw=(60, 80)) -> np.ndarray:
@@ -96,8 +100,8 @@ def test_degradations_leave_the_input_alone(seed):
 
 
 @pytest.fixture(scope="module")
-def camvid(tmp_path_factory) -> CamVid:
-    return CamVid(write_camvid(tmp_path_factory.mktemp("camvid")), "train")
+def camvid(tmp_path_factory) -> DataSet:
+    return open_data_set("camvid", write_camvid(tmp_path_factory.mktemp("camvid")), "train")
 
 
 def clips(camvid, seed=0, synthetic_fraction=0.0, num_frames=3) -> TrainingClips:
@@ -144,6 +148,86 @@ def test_geometry_is_shared_by_picture_and_labels(camvid):
             brightness = np.median(frame, axis=0)
             if (label_map == 0).sum() > 50 and (label_map == 3).sum() > 50:
                 assert np.median(brightness[label_map == 0]) > np.median(brightness[label_map == 3]) + 20
+
+
+def test_a_clip_without_a_past_is_what_it_has_always_been(camvid):
+    # Weights in use were trained on these draws, in this order.
+    rng = np.random.default_rng((5, 2, 1))
+    frame = camvid[1]
+    assert rng.random() >= 0.0
+    motion = random_ego_motion(rng, (64, 96))
+    crop = random_crop_matrix(rng, frame.label_map, (64, 96), (0.5, 2.0))
+    matrices = [crop @ move for move in motion]
+    frames = random_photometry(rng, [warp_image(frame.image, matrix, (64, 96)) for matrix in matrices])
+    frames = [random_photometry(rng, [image], strength=0.15)[0] for image in frames]
+    frames = [random_degradation(rng, image) if rng.random() < 0.25 else image for image in frames]
+    sample = clips(camvid, seed=5)[SampleKey(2, 1)]
+    assert (sample.frames == np.stack(frames).transpose(0, 3, 1, 2)).all()
+    assert (sample.labels == [warp_label_map(frame.label_map, matrix, (64, 96)) for matrix in matrices]).all()
+
+
+@pytest.fixture
+def without_photometry(monkeypatch):
+    monkeypatch.setattr("sdcpc_core.data.clips.random_photometry", lambda rng, images, strength=1.0: list(images))
+    monkeypatch.setattr("sdcpc_core.data.clips.random_degradation", lambda rng, image: image)
+
+
+def write_moving_bar(root, split="train"):
+    """A video whose bar, and its label, stand at the number of the frame; every frame is labelled."""
+    write_folder(root)
+    for index in range(14):
+        mask = np.ones((64, 96), np.uint8)
+        mask[:, 4 * index : 4 * index + 8] = 2
+        cv2.imwrite(str(root / "masks" / split / "hall" / f"frame{index}.png"), mask)
+        picture = np.repeat(np.where(mask == 2, 250, 20).astype(np.uint8)[..., None], 3, axis=2)
+        (root / "images" / split / "hall" / f"frame{index}.jpg").unlink()
+        cv2.imwrite(str(root / "images" / split / "hall" / f"frame{index}.png"), picture)
+    return open_data_set("folder", root, split)
+
+
+def test_a_video_gives_its_own_references(tmp_path, without_photometry):
+    data = write_moving_bar(tmp_path)
+    clip = TrainingClips(data, seed=1, crop_hw=(64, 96), scale_range=(1.0, 1.0), synthetic_fraction=0.0)
+    position = [record.name for record in data.records].index("hall/frame10")
+    frames, labels = clip[SampleKey(0, data.labelled.index(position))]
+    starts = [float(np.flatnonzero((label_map == 1).any(axis=0)).mean()) for label_map in labels]
+    step = np.diff(starts)
+    assert abs(step) == pytest.approx([12, 12], abs=1), "t-6, t-3 and t, four pixels a frame"
+    assert step[0] == pytest.approx(step[1], abs=1), "one crop and flip for all three"
+    for frame, label_map in zip(frames, labels, strict=True):
+        assert ((frame[0] > 135) == (label_map == 1)).mean() > 0.98, "picture and labels move together"
+
+
+def test_references_are_clamped_at_the_start(tmp_path, without_photometry):
+    data = write_moving_bar(tmp_path)
+    clip = TrainingClips(data, seed=1, crop_hw=(64, 96), scale_range=(1.0, 1.0), synthetic_fraction=0.0)
+    position = [record.name for record in data.records].index("hall/frame0")
+    frames, labels = clip[SampleKey(0, data.labelled.index(position))]
+    assert (frames == frames[0]).all()
+    assert (labels == labels[0]).all()
+
+
+def test_labels_of_references_may_be_missing(tmp_path):
+    data = open_data_set("cityscapes", write_cityscapes(tmp_path), "train")
+    clip = TrainingClips(data, seed=0, crop_hw=(64, 96), scale_range=(1.0, 1.0), synthetic_fraction=0.0)
+    assert len(clip) == 1
+    _, labels = clip[SampleKey(0, 0)]
+    assert (labels[:2] == 255).all()
+    assert set(np.unique(labels[2])) <= {0, 13, 18, 255}
+
+
+def test_frames_of_two_sizes_make_no_clip(tmp_path):
+    write_cityscapes(tmp_path)
+    write_image(tmp_path / "leftImg8bit_sequence/train/aachen/aachen_000003_000016_leftImg8bit.png", size_hw=(32, 48))
+    data = open_data_set("cityscapes", tmp_path, "train")
+    clip = TrainingClips(data, seed=0, crop_hw=(64, 96), scale_range=(1.0, 1.0), synthetic_fraction=0.0)
+    with pytest.raises(InputError, match=r"000016_leftImg8bit\.png is 48x32"):
+        clip[SampleKey(0, 0)]
+
+
+def test_label_maps_of_two_bytes_are_unlabelled_outside():
+    label_map = np.full((20, 30), 300, np.uint16)
+    assert set(np.unique(warp_label_map(label_map, translation(5, 0), (20, 30)))) == {300, 65535}
 
 
 def test_rounds_cut_one_endless_stream():
