@@ -122,10 +122,11 @@ def test_interrupt_is_silent(sdcpc):
 @pytest.mark.parametrize("ignored", [False, True], ids=["", "nohup"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_terminated_command_cleans_up(fake_commands, tmp_path, number, ignored):
-    nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN);" if ignored else ""
+    # Said either way: the tests themselves may run under nohup.
+    inherited = f"import signal; signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if ignored else 'SIG_DFL'});"
     (tmp_path / "work").mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", nohup + PROGRAM, "patient", str(tmp_path / "work")],
+        [sys.executable, "-c", inherited + PROGRAM, "patient", str(tmp_path / "work")],
         env=os.environ | {"PYTHONPATH": str(fake_commands)},
         stdout=subprocess.PIPE,
         text=True,
