@@ -56,7 +56,7 @@ class SegmentationModule(L.LightningModule):
         num_frames: of a clip it trains on.
         pretraining: of the weights it starts from.
         confusion: of the latest validation.
-        identity: name and complete options of the model, by their settings; a resumed run must have the same.
+        identity: name, classes and complete options of the model; a resumed run must have the same.
 
     Raises:
         ConfigError: an unknown model, or one that does not fit the schedule.
@@ -79,7 +79,8 @@ class SegmentationModule(L.LightningModule):
     @property
     def identity(self) -> dict[str, Any]:
         options = {f"model.options.{option}": value for option, value in self.model.options.items()}
-        return {"model.name": self._config.model.name, **options}
+        # As many other classes have the same shapes.
+        return {"model.name": self._config.model.name, "classes": list(self.labels.names), **options}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model"] = self.identity

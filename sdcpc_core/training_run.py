@@ -102,7 +102,7 @@ def check_resumable(last: Path, module: SegmentationModule) -> None:
     if differing or shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
         raise ConfigError(
             f"{last} is of another model{': ' if differing else ''}{'; '.join(differing)}; resume it with the "
-            "model.name and model.options of its run, or start a run in another --run_dir"
+            "model.name, model.options and data of its run, or start a run in another --run_dir"
         )
 
 

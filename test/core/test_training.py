@@ -36,7 +36,7 @@ from sdcpc_core.training_config import (
     parse_config,
 )
 from sdcpc_core.training_data import ClipData, ValidationFrames
-from sdcpc_core.training_run import moving_average
+from sdcpc_core.training_run import check_resumable, moving_average
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
 SMALL = ModelConfig("sdcpc_mit_b0", {"channels": 32})
@@ -256,6 +256,14 @@ def test_shapes_that_changed_under_the_same_options_are_told(root, finished_run,
     torch.save(saved, tmp_path / "last.ckpt")
     with pytest.raises(ConfigError, match=r"last\.ckpt is of another model; resume it with the model\.name"):
         train(arguments(root, tmp_path, "--resume"))
+
+
+def test_a_run_of_other_classes_is_not_resumed(finished_run):
+    module = small_module()
+    check_resumable(finished_run / "last.ckpt", module)
+    module.labels = replace(CAMVID, names=(*CAMVID.names[:-1], "Tram"), dynamic=())
+    with pytest.raises(ConfigError, match=r"classes .*Bicyclist.*Tram"):
+        check_resumable(finished_run / "last.ckpt", module)
 
 
 def test_an_unwritable_run_is_told_at_once(root, tmp_path):
