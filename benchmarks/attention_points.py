@@ -4,9 +4,6 @@ python benchmarks/attention_points.py      on a machine with nothing else to do
 """
 
 import argparse
-import platform
-import re
-from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
@@ -14,15 +11,14 @@ import torch
 from ledger import Table, with_table
 from reproduction import DOCUMENT, PUBLISHED_FPS, VSPW
 
-from sdcpc_core.benchmark import Samples
+from sdcpc_core.benchmark import WARM_UP_STEPS, Samples
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import build_model
 from sdcpc_core.progress import progress
 from sdcpc_core.reference_cache import NS_PER_S
+from sdcpc_core.report import device_name
 from sdcpc_core.streaming import Segmenter
 
-WARM_UP_STEPS = 8
-"""Enough for a stream to fill its cache."""
 SHIFT = 3
 """Pixels that the picture moves from frame to frame."""
 
@@ -35,8 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     measured = measure(arguments.rounds)
-    threads = "1 thread" if arguments.threads == 1 else f"{arguments.threads} threads"
-    machine = f"{processor()}, {threads}, fp32, {arguments.rounds} interleaved steps each"
+    machine = f"{device_name(torch.device('cpu'))}, fp32, {arguments.rounds} interleaved steps each"
     document = DOCUMENT.read_text(encoding="utf-8")
     DOCUMENT.write_text(with_table(document, "times", table(measured, machine)), encoding="utf-8")
     print(table(measured, machine))
@@ -72,13 +67,6 @@ def table(samples: dict[int, Samples], machine: str) -> Table:
         rows.append([f"{num_points}", f"{median:.2f}", f"{low:.2f} to {high:.2f}", f"{cpu:.2f}", f"{paper:.2f}"])
     headings = [f"P ({machine})", "median time, P = 4 is 1", "middle half", "processor time, P = 4 is 1", "paper"]
     return Table(headings, rows)
-
-
-def processor() -> str:
-    """Name of this machine's processor."""
-    cpu = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", cpu.read_text()) if cpu.is_file() else None
-    return found[1].strip() if found else platform.machine()
 
 
 if __name__ == "__main__":

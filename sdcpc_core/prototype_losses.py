@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sdcpc_core.errors import ConfigError
+from sdcpc_core.ops.features import at_least_float32
 from sdcpc_core.processes import num_processes, sum_over_processes
 
 MIN_LENGTH = 1e-3
@@ -92,7 +93,7 @@ def correct_pixels(
     labels = F.interpolate(labels[:, None].float(), logits.shape[-2:], mode="nearest-exact")[:, 0].long()
     correct = (logits.argmax(1) == labels) & (labels != ignore_index)
     features = variates[correct].unflatten(-1, (num_variates, -1))
-    return features.to(torch.promote_types(features.dtype, torch.float32)), labels[correct]
+    return at_least_float32(features), labels[correct]
 
 
 def class_prototypes(features: Tensor, classes: Tensor, *, num_classes: int) -> ClassPrototypes:
