@@ -53,8 +53,10 @@ class DataConfig:
         crop_hw: size of the training clips (pixels), multiples of 32.
         scale_range: smallest and largest random resize.
         synthetic_fraction: share of the clips that come from the synthetic drive, 0..1; it has CamVid's classes alone.
-        batch_size: clips per step.
-        workers: processes that prepare clips; 0 prepares them in the training process.
+        reference_offsets: how many frames before the target its references lie, the nearer first.
+        batch_size: clips per batch, in each of the processes that train together.
+        workers: processes that prepare clips, for each process that trains; 0 prepares them in the latter itself.
+        max_validation_frames: no more frames are scored in a validation, evenly spread; null scores all there are.
     """
 
     kind: Literal["camvid", "cityscapes", "vspw", "folder"] = "camvid"
@@ -62,8 +64,10 @@ class DataConfig:
     crop_hw: tuple[int, int] = (288, 384)
     scale_range: tuple[float, float] = (0.5, 2.0)
     synthetic_fraction: float = 0.25
+    reference_offsets: tuple[int, int] = (3, 6)
     batch_size: int = 4
     workers: int = 1
+    max_validation_frames: int | None = 500
 
     def __post_init__(self) -> None:
         if any(side < 32 or side % 32 for side in self.crop_hw):
@@ -71,6 +75,11 @@ class DataConfig:
         if not 0 < self.scale_range[0] <= self.scale_range[1] < math.inf:
             raise ConfigError(f"data.scale_range is {list(self.scale_range)}; give two factors above 0, smaller first")
         _require(0 <= self.synthetic_fraction <= 1, "data.synthetic_fraction", self.synthetic_fraction, "0..1")
+        if not 1 <= self.reference_offsets[0] < self.reference_offsets[1]:
+            raise ConfigError(
+                f"data.reference_offsets is {list(self.reference_offsets)}; give two numbers of frames, at "
+                "least 1, the smaller first"
+            )
         _require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
         if self.batch_size * math.prod(self.crop_hw) <= 32 * 32:
             raise ConfigError(
@@ -78,6 +87,9 @@ class DataConfig:
                 "stride 32, of which a batch norm makes nothing; enlarge either"
             )
         _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
+        limit = self.max_validation_frames
+        if limit is not None:
+            _require(limit >= 1, "data.max_validation_frames", limit, "at least 1, or null for all")
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,8 @@ class OptimizerConfig:
     """How weights move.
 
     Attributes:
-        learning_rate: after warm-up.
+        learning_rate: after warm-up, of the encoder.
+        head_multiplier: learning rate of everything but the encoder, over that of the encoder.
         weight_decay: of matrices and kernels; norms and biases have none.
         max_gradient_norm: gradients are scaled down to this norm.
         class_balance: power of median-frequency class weights; 0 weighs all pixels alike.
@@ -120,6 +133,7 @@ class OptimizerConfig:
     """
 
     learning_rate: float = 1e-3
+    head_multiplier: float = 1.0
     weight_decay: float = 0.01
     max_gradient_norm: float = 5.0
     class_balance: float = 0.5
@@ -127,6 +141,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", self.learning_rate, "above 0")
+        _require(0 < self.head_multiplier < math.inf, "optimizer.head_multiplier", self.head_multiplier, "above 0")
         _require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", self.weight_decay, "at least 0")
         limit = self.max_gradient_norm
         _require(0 < limit < math.inf, "optimizer.max_gradient_norm", limit, "above 0")
@@ -140,15 +155,17 @@ class ScheduleConfig:
 
     Attributes:
         max_steps: optimizer steps; a multiple of ``validate_every``.
-        validate_every: steps between validations, each of which ends in a resumable checkpoint.
+        accumulate_batches: batches whose gradients are averaged for one optimizer step.
+        validate_every: optimizer steps between validations, each of which ends in a resumable checkpoint.
         max_time_minutes: stop after this long; the learning rate falls with whichever of the two limits is nearer.
         static_share: of the run, 0..1: its first part trains on single frames and leaves the references out. It sees
             several times the pictures in the same time, and a network without pretraining needs those first.
-        warmup_steps: steps of linear warm-up.
+        warmup_steps: optimizer steps of linear warm-up.
         power: of the polynomial decay.
     """
 
     max_steps: int = 2000
+    accumulate_batches: int = 1
     validate_every: int = 200
     max_time_minutes: float | None = None
     static_share: float = 0.0
@@ -161,6 +178,8 @@ class ScheduleConfig:
                 f"schedule.max_steps {self.max_steps} must be a multiple of schedule.validate_every "
                 f"{self.validate_every}, both at least 1"
             )
+        batches = self.accumulate_batches
+        _require(batches >= 1, "schedule.accumulate_batches", batches, "at least 1")
         minutes = self.max_time_minutes
         if minutes is not None:
             _require(0 < minutes < math.inf, "schedule.max_time_minutes", minutes, "above 0, or null")
@@ -177,7 +196,10 @@ class TrainConfig:
         run_dir: where checkpoints and logs go.
         seed: of every random draw, 0..2**32 - 1.
         device: what to train on; ``auto`` takes a GPU where there is one.
-        precision: ``auto`` is bfloat16 where the device is fast at it.
+        precision: ``auto`` is bfloat16 where the device is fast at it; ``fp16`` is for CUDA alone.
+        devices: processes that train together on each machine, one GPU each. ``torchrun`` says itself how many there
+            are, and on how many machines.
+        num_nodes: machines that train together.
         half_weights: store the exported weights as float16.
     """
 
@@ -189,11 +211,15 @@ class TrainConfig:
     run_dir: Path = Path("runs/camvid")
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
     half_weights: bool = True
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "0..4294967295")
+        _require(self.devices >= 1, "devices", self.devices, "at least 1")
+        _require(self.num_nodes >= 1, "num_nodes", self.num_nodes, "at least 1")
 
 
 def parse_config(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
