@@ -73,6 +73,7 @@ setup(
         "sdcpc.commands": [
             "train = sdcpc_core.train_command:train",
             "evaluate = sdcpc_core.evaluation:evaluate",
+            "compare = sdcpc_core.compare:compare",
             "data = sdcpc_core.data_command:data",
             "segment = sdcpc_core.segment:segment",
             "convert = sdcpc_core.convert:convert",

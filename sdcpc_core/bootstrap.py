@@ -1,5 +1,6 @@
 """How sure a difference between evaluations of the same frames is."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,12 @@ class Difference:
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "-"
+        interval = "" if math.isnan(self.low) else f" ({self.low:+.2f} to {self.high:+.2f})"
+        return f"{self.value:+.2f}{interval}"
 
 
 def differences(
@@ -88,10 +95,7 @@ def intervals(
     drawn = drawn.astype(np.float64)  # products of floats are many times faster, and these are exact
     values = contrast([{name: block.sum(axis=0) for name, block in scores.blocks.items()} for scores in evaluations])
     samples = contrast(
-        [
-            {name: np.tensordot(drawn, block, axes=1) for name, block in scores.blocks.items()}
-            for scores in evaluations
-        ]
+        [{name: np.tensordot(drawn, block, axes=1) for name, block in scores.blocks.items()} for scores in evaluations]
     )
     tail = 100 * (1 - confidence) / 2
     result = {}

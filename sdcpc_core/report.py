@@ -120,9 +120,9 @@ def json_text(report: Mapping[str, Any]) -> str:
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
-def holds_report(folder: Path) -> bool:
-    """Whether a folder holds a ``report.json`` of this package, and so is a result."""
+def holds_report(folder: Path, name: str = "report.json") -> bool:
+    """Whether a folder holds a report of this package under a name, and so is a result."""
     try:
-        return "sdcpc_ros" in json.loads((folder / "report.json").read_bytes())["versions"]
+        return "sdcpc_ros" in json.loads((folder / name).read_bytes())["versions"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
