@@ -32,7 +32,7 @@ class Difference:
 
     def __str__(self) -> str:
         if math.isnan(self.value):
-            return "-"
+            return "–"
         interval = "" if math.isnan(self.low) else f" ({self.low:+.2f} to {self.high:+.2f})"
         return f"{self.value:+.2f}{interval}"
 

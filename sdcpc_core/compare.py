@@ -46,6 +46,11 @@ def compare(argv: list[str]) -> None:
     console.print(*terminal_tables(groups, measured))
     console.print(notes(groups), style="dim", markup=False)
     report = {**run_facts(vars(arguments)), **comparison_report(groups, measured)}
+    unseen = [group.name for group in groups if not group.members[0].labels]
+    if data and unseen:
+        console.print(
+            f"No label maps were kept of {', '.join(unseen)}: not in the pictures.", style="dim", markup=False
+        )
     if data:
         facts = {"command": shlex.join(["sdcpc", "compare", *argv]), "commit": str(report["commit"])}
         html = comparison_page(groups, measured, strip, data.labels, facts)

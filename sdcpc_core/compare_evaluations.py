@@ -19,7 +19,7 @@ BLOCKS = "blocks_"
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class StoredPass:
     """One pass of one model over a split.
 
     Attributes:
@@ -29,7 +29,7 @@ class Evaluation:
         report: its ``report.json``.
         results: the part of the report that is of this pass.
         scores: its sums.
-        labels: folder of its label maps, one PNG per labelled frame; None where only another pass wrote some.
+        labels: folder of its label maps, one PNG per labelled frame; None where they were not kept.
     """
 
     title: str
@@ -62,7 +62,7 @@ class Group:
     """
 
     name: str
-    members: tuple[Evaluation, ...]
+    members: tuple[StoredPass, ...]
 
 
 def read_groups(texts: Sequence[str], names: Sequence[str] | None) -> list[Group]:
@@ -80,7 +80,7 @@ def read_groups(texts: Sequence[str], names: Sequence[str] | None) -> list[Group
         raise ConfigError(f"there is only {' '.join(texts)}; give two evaluations or more, or FOLDER and FOLDER:self")
     if names and len(names) != len(texts):
         raise ConfigError(f"--names has {len(names)} names for {len(texts)} evaluations; give one each")
-    members = [tuple(map(read_evaluation, _parts(text))) for text in texts]
+    members = [tuple(map(read_pass, _parts(text))) for text in texts]
     names = names or _names(members)
     if len(set(names)) < len(names):
         raise ConfigError(f"two evaluations are both called {_repeated(names)!r}; tell them apart with --names")
@@ -88,7 +88,7 @@ def read_groups(texts: Sequence[str], names: Sequence[str] | None) -> list[Group
     return [Group(name, evaluations) for name, evaluations in zip(names, members, strict=True)]
 
 
-def read_evaluation(text: str) -> Evaluation:
+def read_pass(text: str) -> StoredPass:
     """Read one pass of a folder.
 
     Args:
@@ -111,12 +111,14 @@ def read_evaluation(text: str) -> Evaluation:
     run = run or main
     if run not in runs:
         raise InputError(f"{folder} has no pass {run!r}; it has {', '.join(runs) or 'none, so evaluate again'}")
-    labels = folder / "labels" if run == main else None
+    labels = folder / ("labels" if run == main else f"labels_{run}")
     results = report if run == main else report[run]
-    return Evaluation(text, folder, run, report, results, _scores(folder / f"{BLOCKS}{run}.npz"), labels)
+    return StoredPass(
+        text, folder, run, report, results, _scores(folder / f"{BLOCKS}{run}.npz"), labels if labels.is_dir() else None
+    )
 
 
-def check_comparable(evaluations: Sequence[Evaluation]) -> None:
+def check_comparable(evaluations: Sequence[StoredPass]) -> None:
     """Refuse evaluations of other frames or classes than the first's.
 
     Raises:
@@ -150,7 +152,7 @@ def _parts(text: str) -> list[str]:
     return [text] if Path(text).is_dir() else text.split(",")
 
 
-def _names(groups: Sequence[Sequence[Evaluation]]) -> list[str]:
+def _names(groups: Sequence[Sequence[StoredPass]]) -> list[str]:
     """The shortest ends of the paths of folders that differ; alike only for passes of the same name."""
     firsts = [group[0] for group in groups]
     paths = [evaluation.folder.resolve().parts for evaluation in firsts]

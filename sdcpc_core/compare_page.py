@@ -37,7 +37,8 @@ def comparison_page(
     sections = [_section(*figures, columns, note=compare_report.notes(groups))]
     if strip:
         moments = [PictureRow(*row) for row in zip(strip.captions, strip.pictures, strict=True)]
-        sections.append(Section("Pictures", [Pictures(strip.headings, moments), Legend(labels)]))
+        parts = [Pictures(strip.headings, moments), Legend(labels)]
+        sections.append(Section("Pictures", parts, "Black is unlabelled."))
     sections += [_section(*part, columns) for part in others]
     sections.append(Section("Evaluations", [_evaluations(groups), Facts(facts)]))
     names = [group.name for group in groups]
@@ -45,13 +46,16 @@ def comparison_page(
     return render_page(
         f"{', '.join(names[:-1])} and {names[-1]}",
         sections,
-        subtitle=compare_report.title(groups),
+        subtitle=f"{compare_report.title(groups)}; differences to {names[0]}",
         highlights={f"{key}, difference": f"{gains[key].value:+.2f}" for key in HIGHLIGHTS if key in gains},
     )
 
 
 def _section(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str], note: str = "") -> Section:
-    return Section(title, [Table(columns, rows)], note)
+    """A table without the columns that no row uses; what its rows are is said by the title."""
+    used = [index for index in range(1, len(columns)) if any(row[index] for row in rows)]
+    table = Table(["", *(columns[index] for index in used)], [[row[0], *(row[i] for i in used)] for row in rows])
+    return Section(title, [table], note)
 
 
 def _evaluations(groups: Sequence[Group]) -> Table:

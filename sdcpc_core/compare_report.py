@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import Any
 
 from rich.table import Table
 
 from sdcpc_core.bootstrap import CONFIDENCE, Difference
-from sdcpc_core.compare_evaluations import Evaluation, Group
+from sdcpc_core.compare_evaluations import Group, StoredPass
 from sdcpc_core.compare_figures import IOU, Measured, has_one_flow
-from sdcpc_core.evaluation_report import gains_report, rounded
 from sdcpc_core.metrics.scores import BLOCK_FRAMES
+from sdcpc_core.report import rounded
+
+FIGURES, GONE, CLASSES, COST = "Figures, %", "Inconsistency gone, %", "Classes, %", "Cost and speed"
 
 
 def title(groups: Sequence[Group]) -> str:
@@ -21,7 +24,7 @@ def title(groups: Sequence[Group]) -> str:
 
 
 def columns(groups: Sequence[Group]) -> list[str]:
-    """Heads of the columns of ``rows``."""
+    """Heads of the columns of ``rows``: a mean for each group, then a difference for each but the first."""
     difference = f"difference ({100 * CONFIDENCE:g} %)"
     others = [difference] if len(groups) == 2 else [f"{group.name}: {difference}" for group in groups[1:]]
     return ["percent", *(group.name for group in groups), *others]
@@ -30,16 +33,16 @@ def columns(groups: Sequence[Group]) -> list[str]:
 def rows(groups: Sequence[Group], measured: Sequence[Measured]) -> dict[str, list[list[str]]]:
     """All figures as they are shown, by the part of the table they belong to."""
     others = measured[1:]
-    table: dict[str, list[list[str]]] = {"Figures": [], "Inconsistency gone": [], "Classes": []}
+    table: dict[str, list[list[str]]] = {FIGURES: [], GONE: [], CLASSES: []}
     for key in dict.fromkeys(key for of in measured for key in of.mean):
         means = [_shown(of.mean.get(key, math.nan), of.deviation.get(key, math.nan)) for of in measured]
-        part = table["Classes" if key.startswith(IOU) else "Figures"]
+        part = table[CLASSES if key.startswith(IOU) else FIGURES]
         part.append([key, *means, *(_shown_gain(of.gains.get(key)) for of in others)])
     for key in dict.fromkeys(key for of in others for key in of.gone):
         row = [f"{key} gone", *("" for _ in groups), *(_shown_gain(of.gone.get(key)) for of in others)]
-        table["Inconsistency gone"].append(row)
+        table[GONE].append(row)
     costs = [[_speed_and_cost(member) for member in group.members] for group in groups]
-    table["Cost and speed"] = [
+    table[COST] = [
         [key, *(_shown_over_members([cost[key] for cost in of_group]) for of_group in costs), *("" for _ in others)]
         for key in costs[0][0]
     ]
@@ -49,22 +52,23 @@ def rows(groups: Sequence[Group], measured: Sequence[Measured]) -> dict[str, lis
 def terminal_tables(groups: Sequence[Group], measured: Sequence[Measured]) -> list[Table]:
     """All figures side by side; of more than two, the differences in a table of their own, which a terminal holds."""
     heads, parts = columns(groups), rows(groups, measured).values()
-    first_gain = len(groups) + 1
     if len(groups) == 2:
-        return [_table(heads, parts, range(len(heads)))]
-    return [_table(heads, parts, shown) for shown in (range(first_gain), (0, *range(first_gain, len(heads))))]
+        return [_table(heads, parts)]
+    first_gain = len(groups) + 1
+    means = [[row[:first_gain] for row in part] for part in parts]
+    gains = [[row[:1] + row[first_gain:] for row in part] for part in parts]
+    gain_heads = [f"difference to {groups[0].name} ({100 * CONFIDENCE:g} %)", *(group.name for group in groups[1:])]
+    return [_table(heads[:first_gain], means), _table(gain_heads, gains)]
 
 
-def _table(heads: Sequence[str], parts: Iterable[Sequence[Sequence[str]]], shown: Sequence[int]) -> Table:
-    title, *others = [heads[index] for index in shown]
-    table = Table(title)
-    for head in others:
+def _table(heads: Sequence[str], parts: Iterable[Sequence[Sequence[str]]]) -> Table:
+    table = Table(heads[0])
+    for head in heads[1:]:
         table.add_column(head, justify="right")
     for part in parts:
         for row in part:
-            cells = [row[index] for index in shown]
-            if any(cells[1:]):
-                table.add_row(*cells)
+            if any(row[1:]):
+                table.add_row(*row)
         table.add_section()
     return table
 
@@ -96,48 +100,49 @@ def notes(groups: Sequence[Group]) -> str:
 
 
 def comparison_report(groups: Sequence[Group], measured: Sequence[Measured]) -> dict[str, Any]:
-    """The comparison, for JSON."""
+    """The comparison, for JSON; None where nothing was measured."""
     first = groups[0].members[0]
-    blocks = len(first.scores.blocks["labels"])
     return {
         "data": first.report["config"]["data"],
         "split": first.report["config"]["split"],
         "frames": first.report["frames"],
-        "evaluations": [_group_report(*pair, blocks=blocks) for pair in zip(groups, measured, strict=True)],
+        "blocks": len(first.scores.blocks["labels"]),
+        "block_frames": BLOCK_FRAMES,
+        "confidence": CONFIDENCE,
+        "evaluations": [_group_report(*pair) for pair in zip(groups, measured, strict=True)],
     }
 
 
-def _group_report(group: Group, measured: Measured, *, blocks: int) -> dict[str, Any]:
+def _group_report(group: Group, measured: Measured) -> dict[str, Any]:
     report = {"name": group.name, **_nested(rounded(measured.mean))}
     if len(group.members) > 1:
         report["standard_deviation"] = _nested(rounded(measured.deviation))
-    if measured.gains:
-        report["minus_first"] = _nested(gains_report(measured.gains, blocks))
-    if measured.gone:
-        report["inconsistency_gone"] = gains_report(measured.gone, blocks)
-    report["members"] = [
-        {
-            "folder": member.folder,
-            "pass": member.run,
-            "checkpoint": member.report["config"]["checkpoint"],
-            **{
-                key: member.report[key]
-                for key in ("commit", "device_name", "working_size_hw", "params", "macs", "stream")
-            },
-            **{key: member.results[key] for key in ("latency_ms", "fps")},
-        }
-        for member in group.members
-    ]
+    for key, found in (("minus_first", measured.gains), ("inconsistency_gone", measured.gone)):
+        if found:
+            report[key] = _nested({figure: rounded(asdict(gain)) for figure, gain in found.items()})
+    report["members"] = [_member_report(member) for member in group.members]
     return report
+
+
+def _member_report(member: StoredPass) -> dict[str, Any]:
+    told = ("commit", "device_name", "working_size_hw", "params", "macs", "stream")
+    return {
+        "folder": member.folder,
+        "pass": member.run,
+        "checkpoint": member.report["config"]["checkpoint"],
+        **{key: member.report[key] for key in told},
+        **{key: member.results[key] for key in ("latency_ms", "fps")},
+    }
 
 
 def _nested(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Figures with those of the classes under one key, as in the reports of evaluations."""
     plain = {key: value for key, value in figures.items() if not key.startswith(IOU)}
-    return {**plain, "IoU": {key.removeprefix(IOU): figures[key] for key in figures if key not in plain}}
+    of_classes = {key.removeprefix(IOU): figures[key] for key in figures if key not in plain}
+    return {**plain, "IoU": of_classes} if of_classes else plain
 
 
-def _speed_and_cost(evaluation: Evaluation) -> dict[str, float]:
+def _speed_and_cost(evaluation: StoredPass) -> dict[str, float]:
     report, median_ms = evaluation.report, evaluation.results["latency_ms"]["median"]
     return {
         "M parameters": report["params"] / 1e6,
@@ -148,7 +153,7 @@ def _speed_and_cost(evaluation: Evaluation) -> dict[str, float]:
     }
 
 
-def _machine(evaluation: Evaluation) -> str:
+def _machine(evaluation: StoredPass) -> str:
     return f"{evaluation.report['device_name']}, {evaluation.report['config']['precision']}"
 
 
@@ -158,9 +163,9 @@ def _shown_over_members(values: Sequence[float]) -> str:
 
 def _shown(mean: float, deviation: float) -> str:
     if math.isnan(mean):
-        return "-"
+        return "–"
     return f"{mean:.2f}" + ("" if math.isnan(deviation) else f" ± {deviation:.2f}")
 
 
 def _shown_gain(gain: Difference | None) -> str:
-    return "-" if gain is None else str(gain)
+    return "–" if gain is None else str(gain)

@@ -36,7 +36,7 @@ def candidates(data: DataSet) -> list[int]:
 
 
 def most_different(data: DataSet, folders: Sequence[Path], indices: Iterable[int]) -> list[int]:
-    """Cut a split into ``MOMENTS`` stretches and find the frame of each on which the models differ most.
+    """Find the frames on which the models differ most, ``MOMENTS`` of them and spread over the split.
 
     Args:
         data: the split.
@@ -50,8 +50,14 @@ def most_different(data: DataSet, folders: Sequence[Path], indices: Iterable[int
         InputError: a label map is missing or broken.
     """
     differing = {index: _differing(*_truth_and_maps(data, index, folders), data) for index in indices}
-    stretches = np.array_split(list(differing), min(MOMENTS, len(differing)))
-    return [int(max(stretch, key=differing.get)) for stretch in stretches]
+    positions = {index: position for position, index in enumerate(differing)}
+    # Neighbouring frames look alike.
+    apart = len(differing) / (2 * MOMENTS)
+    found: list[int] = []
+    for index in sorted(differing, key=differing.get, reverse=True):
+        if len(found) < MOMENTS and all(abs(positions[index] - positions[other]) >= apart for other in found):
+            found.append(index)
+    return sorted(found)
 
 
 def find_frames(data: DataSet, names: Sequence[str]) -> list[int]:
@@ -83,7 +89,8 @@ def make_strip(data: DataSet, folders: Mapping[str, Path], indices: Sequence[int
     for index in indices:
         truth, label_maps = _truth_and_maps(data, index, list(folders.values()))
         share = 100 * _differing(truth, label_maps, data)
-        captions.append(f"{data.records[index].name}: labels differ on {share:.1f} % of the labelled pixels")
+        what = "labels differ" if len(folders) > 1 else "wrong"
+        captions.append(f"{data.records[index].name}: {what} on {share:.1f} % of the labelled pixels")
         pictures.append([data[index].image, *map(data.labels.colorize, [*label_maps, truth])])
     return Strip(["Input", *folders, "Ground truth"], captions, pictures)
 

@@ -30,8 +30,8 @@ def results(scores: Scores, class_names: Sequence[str], step_ms: list[float]) ->
     latency = latency_ms(step_ms)
     fps = round(1e3 / latency["median"], 2) if latency["median"] else None
     iou = dict(zip(class_names, scores.iou_per_class(), strict=True))
-    compared = rounded({"TC_unoccluded_share": scores.compared()}) if "warped" in scores.blocks else {}
-    return {**rounded(scores.figures()), **compared, "IoU": rounded(iou), "latency_ms": latency, "fps": fps}
+    compared = _rounded({"TC_unoccluded_share": scores.compared()}) if "warped" in scores.blocks else {}
+    return {**_rounded(scores.figures()), **compared, "IoU": _rounded(iou), "latency_ms": latency, "fps": fps}
 
 
 def definitions(scores: Scores) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def definitions(scores: Scores) -> dict[str, Any]:
 
 def gains_report(gains: Mapping[str, Difference], blocks: int) -> dict[str, Any]:
     """Differences with their intervals, for JSON."""
-    rows = {key: rounded(asdict(gain)) for key, gain in gains.items()}
+    rows = {key: _rounded(asdict(gain)) for key, gain in gains.items()}
     return {"blocks": blocks, "block_frames": BLOCK_FRAMES, "confidence": CONFIDENCE, **rows}
 
 
@@ -67,7 +67,7 @@ def figures_table(
     figures = {name: scored.figures() for name, scored in scores.items()}
     first, *_ = figures.values()
     for key in first:
-        gain = [str(gains[key])] if gains else []
+        gain = [_shown_gain(gains[key])] if gains else []
         table.add_row(key, *(_shown(figures[name][key]) for name in scores), *gain)
     table.add_section()
     iou = [scored.iou_per_class() for scored in scores.values()]
@@ -102,6 +102,12 @@ def _shown(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
-def rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Figures for JSON: two decimals, None where nothing was measured."""
+def _shown_gain(gain: Difference) -> str:
+    if math.isnan(gain.value):
+        return "-"
+    interval = "" if math.isnan(gain.low) else f" ({gain.low:+.2f} to {gain.high:+.2f})"
+    return f"{gain.value:+.2f}{interval}"
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}

@@ -1,6 +1,7 @@
 """Reports of runs: what was measured, and all that is needed to measure it again."""
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -81,6 +82,11 @@ def latency_ms(samples_ms: list[float]) -> dict[str, float | None]:
         return {"median": None, "p99": None}
     median, p99 = np.percentile(samples_ms, [50, 99])
     return {"median": round(float(median), 2), "p99": round(float(p99), 2)}
+
+
+def rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures with two decimals; None where nothing was measured."""
+    return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}
 
 
 def check_report(path: Path | None, *, out: Path | None = None) -> None:
