@@ -53,7 +53,7 @@ def compare(argv: list[str]) -> None:
         )
     if data:
         facts = {"command": shlex.join(["sdcpc", "compare", *argv]), "commit": str(report["commit"])}
-        html = comparison_page(groups, measured, strip, data.labels, facts)
+        html = comparison_page(groups, measured, strip, facts)
         with (
             atomic_output(arguments.out, overwrite=arguments.overwrite, is_ours=is_ours) as folder,
             output_errors(arguments.out),
@@ -62,7 +62,7 @@ def compare(argv: list[str]) -> None:
             (folder / REPORT).write_text(json_text(report), encoding="utf-8")
             (folder / "compare.html").write_text(html, encoding="utf-8")
             if strip:
-                (folder / "strip.png").write_bytes(_png(strip, data))
+                (folder / "strip.png").write_bytes(_png(strip))
     if arguments.json:
         write_report(arguments.json, report)
 
@@ -104,12 +104,12 @@ def _make_strip(data: "DataSet", groups: "Sequence[Group]", frames: Sequence[str
     return make_strip(data, folders, indices)
 
 
-def _png(strip: "Strip", data: "DataSet") -> bytes:
+def _png(strip: "Strip") -> bytes:
     import cv2
 
     from sdcpc_core.visualization import picture_sheet
 
-    sheet = picture_sheet(strip.headings, strip.captions, strip.pictures, data.labels)
+    sheet = picture_sheet(strip.headings, strip.captions, strip.pictures, strip.labels)
     return cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 

@@ -17,6 +17,9 @@ from sdcpc_core.report import FORMAT_VERSION
 BLOCKS = "blocks_"
 """The sums of each pass over the split lie in ``blocks_<pass>.npz``."""
 
+NEEDED = ("frames", "working_size_hw", "device_name", "params", "macs", "stream")
+"""What a report tells since evaluations can be compared."""
+
 
 @dataclass(frozen=True)
 class StoredPass:
@@ -101,21 +104,21 @@ def read_pass(text: str) -> StoredPass:
     folder = Path(folder or text)
     try:
         report = json.loads((folder / "report.json").read_bytes())
-        version, *_ = report["format_version"], report["config"]["split"], report["frames"], report["self"]["IoU"]
+        version, *_ = report["format_version"], report["config"]["split"], report["self"]["IoU"]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{folder} holds no evaluation; give a folder that sdcpc evaluate --out wrote") from None
     if version != FORMAT_VERSION:
         raise InputError(f"{folder} is an evaluation of format {version}, not {FORMAT_VERSION}; evaluate again")
+    if absent := [key for key in NEEDED if key not in report]:
+        raise InputError(f"{folder} is an older evaluation that does not tell {', '.join(absent)}; evaluate again")
     runs = sorted(path.stem.removeprefix(BLOCKS) for path in folder.glob(f"{BLOCKS}*.npz"))
     main = "references" if "references" in runs else "self"
     run = run or main
     if run not in runs:
         raise InputError(f"{folder} has no pass {run!r}; it has {', '.join(runs) or 'none, so evaluate again'}")
-    labels = folder / ("labels" if run == main else f"labels_{run}")
-    results = report if run == main else report[run]
-    return StoredPass(
-        text, folder, run, report, results, _scores(folder / f"{BLOCKS}{run}.npz"), labels if labels.is_dir() else None
-    )
+    results, labels = (report, folder / "labels") if run == main else (report[run], folder / f"labels_{run}")
+    scores = _scores(folder / f"{BLOCKS}{run}.npz")
+    return StoredPass(text, folder, run, report, results, scores, labels if labels.is_dir() else None)
 
 
 def check_comparable(evaluations: Sequence[StoredPass]) -> None:
@@ -156,9 +159,8 @@ def _names(groups: Sequence[Sequence[StoredPass]]) -> list[str]:
     """The shortest ends of the paths of folders that differ; alike only for passes of the same name."""
     firsts = [group[0] for group in groups]
     paths = [evaluation.folder.resolve().parts for evaluation in firsts]
-    length = next(
-        n for n in range(1, max(map(len, paths)) + 1) if len({path[-n:] for path in paths}) == len(set(paths))
-    )
+    lengths = range(1, max(map(len, paths)) + 1)
+    length = next(n for n in lengths if len({path[-n:] for path in paths}) == len(set(paths)))
     ends = ["/".join(path[-length:]) for path in paths]
     runs = [f":{evaluation.run}" if ends.count(end) > 1 else "" for end, evaluation in zip(ends, firsts, strict=True)]
     others = [f" +{len(group) - 1}" if len(group) > 1 else "" for group in groups]

@@ -1,12 +1,12 @@
 """The page of a comparison of evaluations."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from sdcpc_core import compare_report
 from sdcpc_core.compare_evaluations import Group
 from sdcpc_core.compare_figures import Measured
 from sdcpc_core.compare_strip import Strip
-from sdcpc_core.labels import LabelSet
 from sdcpc_core.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
 
 HIGHLIGHTS = ("mIoU", "mVC8", "mVC16", "TC")
@@ -17,7 +17,6 @@ def comparison_page(
     groups: Sequence[Group],
     measured: Sequence[Measured],
     strip: Strip | None,
-    labels: LabelSet,
     facts: Mapping[str, str],
 ) -> str:
     """Set the page.
@@ -26,7 +25,6 @@ def comparison_page(
         groups: what is compared.
         measured: one per group.
         strip: pictures; None where no label maps were written.
-        labels: classes of the label maps.
         facts: what is needed to compare again, text by name.
 
     Returns:
@@ -37,17 +35,18 @@ def comparison_page(
     sections = [_section(*figures, columns, note=compare_report.notes(groups))]
     if strip:
         moments = [PictureRow(*row) for row in zip(strip.captions, strip.pictures, strict=True)]
-        parts = [Pictures(strip.headings, moments), Legend(labels)]
+        parts = [Pictures(strip.headings, moments), Legend(strip.labels)]
         sections.append(Section("Pictures", parts, "Black is unlabelled."))
     sections += [_section(*part, columns) for part in others]
     sections.append(Section("Evaluations", [_evaluations(groups), Facts(facts)]))
     names = [group.name for group in groups]
     gains = measured[1].gains if len(groups) == 2 else {}
+    highlights = {key: gains[key].value for key in HIGHLIGHTS if key in gains and not math.isnan(gains[key].value)}
     return render_page(
         f"{', '.join(names[:-1])} and {names[-1]}",
         sections,
         subtitle=f"{compare_report.title(groups)}; differences to {names[0]}",
-        highlights={f"{key}, difference": f"{gains[key].value:+.2f}" for key in HIGHLIGHTS if key in gains},
+        highlights={f"{key}, difference": f"{value:+.2f}" for key, value in highlights.items()},
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from sdcpc_core.data.dataset import DataSet
 from sdcpc_core.data.files import read_mask
 from sdcpc_core.errors import ConfigError, InputError
+from sdcpc_core.labels import LabelSet
 
 MOMENTS = 4
 CANDIDATES = 200
@@ -23,11 +24,13 @@ class Strip:
         headings: one per column.
         captions: one per moment.
         pictures: for each moment one per column, (H, W, 3) uint8 RGB.
+        labels: the classes that occur in them.
     """
 
     headings: Sequence[str]
     captions: Sequence[str]
     pictures: Sequence[Sequence[np.ndarray]]
+    labels: LabelSet
 
 
 def candidates(data: DataSet) -> list[int]:
@@ -69,8 +72,8 @@ def find_frames(data: DataSet, names: Sequence[str]) -> list[int]:
     indices = {data.records[index].name: index for index in data.labelled}
     for name in names:
         if name not in indices:
-            first, *_, last = [*indices, *indices]
-            raise ConfigError(f"{data.title} has no labelled frame {name!r}; they are called {first} to {last}")
+            known = list(indices)
+            raise ConfigError(f"{data.title} has no labelled frame {name!r}; they are called {known[0]} to {known[-1]}")
     return [indices[name] for name in names]
 
 
@@ -86,13 +89,18 @@ def make_strip(data: DataSet, folders: Mapping[str, Path], indices: Sequence[int
         InputError: a file is missing or broken.
     """
     captions, pictures = [], []
+    seen: set[int] = set()
     for index in indices:
         truth, label_maps = _truth_and_maps(data, index, list(folders.values()))
         share = 100 * _differing(truth, label_maps, data)
         what = "labels differ" if len(folders) > 1 else "wrong"
         captions.append(f"{data.records[index].name}: {what} on {share:.1f} % of the labelled pixels")
         pictures.append([data[index].image, *map(data.labels.colorize, [*label_maps, truth])])
-    return Strip(["Input", *folders, "Ground truth"], captions, pictures)
+        seen.update(np.unique([*label_maps, truth]).tolist())
+    ids = [index for index in range(data.labels.num_classes) if index in seen]
+    names, palette = data.labels.names, data.labels.palette
+    shown = LabelSet(data.labels.name, tuple(names[index] for index in ids), tuple(palette[index] for index in ids))
+    return Strip(["Input", *folders, "Ground truth"], captions, pictures, shown)
 
 
 def _truth_and_maps(data: DataSet, index: int, folders: Sequence[Path]) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -249,6 +249,11 @@ def test_what_is_no_evaluation_is_told(root, tmp_path):
     with pytest.raises(InputError, match=f"format {FORMAT_VERSION + 1}"):
         read_pass(str(newer))
     folder = write_evaluation(tmp_path / "evaluation", root, noise=0)
+    report = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps({key: report[key] for key in report if key != "params"}))
+    with pytest.raises(InputError, match="older evaluation that does not tell params"):
+        read_pass(str(folder))
+    (folder / "report.json").write_text(json.dumps(report))
     with pytest.raises(InputError, match="no pass 'neighbours'; it has references, self"):
         read_pass(f"{folder}:neighbours")
     blocks = folder / "blocks_references.npz"
@@ -272,6 +277,8 @@ def test_the_pictures_are_those_of_the_models(evaluations, root):
     np.testing.assert_array_equal(truth, CAMVID.colorize(frame.label_map))
     maps = [cv2.imread(str(folder / "0016E5_07963.png"), cv2.IMREAD_UNCHANGED) for folder in folders.values()]
     np.testing.assert_array_equal(rough, CAMVID.colorize(maps[0]))
+    assert strip.labels.names == ("Sky", "Road", "Car")
+    assert strip.labels.palette[2] == CAMVID.palette[8]
     labelled = frame.label_map != 255
     share = 100 * (maps[0] != maps[1])[labelled].mean()
     assert strip.captions == [f"0016E5_07963: labels differ on {share:.1f} % of the labelled pixels"]
