@@ -152,7 +152,7 @@ def _scores(path: Path) -> Scores:
 
 def _parts(text: str) -> list[str]:
     # A folder may have a comma in its name.
-    return [text] if Path(text).is_dir() else text.split(",")
+    return [text] if Path(text).is_dir() else [part for part in text.split(",") if part] or [text]
 
 
 def _names(groups: Sequence[Sequence[StoredPass]]) -> list[str]:
