@@ -18,10 +18,10 @@ Sums = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of one evaluation minus that of another, in points; NaN where either has none.
+    """How far evaluations differ in a figure, such as one minus the other in points; NaN where one has none.
 
     Attributes:
-        value: the difference.
+        value: how far.
         low: lower end of its interval; NaN with fewer than two blocks.
         high: upper end.
     """

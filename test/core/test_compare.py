@@ -4,11 +4,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from fake_camvid import write_camvid, write_frame
-from test_evaluation import arguments as evaluate_arguments
-from test_evaluation import random_weights
 from test_page import check_page
 
+from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.compare import compare
 from sdcpc_core.compare_evaluations import Group, StoredPass, read_groups, read_pass
 from sdcpc_core.compare_figures import gains, inconsistency_gone, measure
@@ -177,8 +177,12 @@ def test_the_command_shows_and_writes_all(evaluations, tmp_path, capsys):
 def test_two_passes_of_one_evaluation(tmp_path):
     root = write_camvid(tmp_path / "camvid")
     out = tmp_path / "evaluation"
-    checkpoint = random_weights(tmp_path / "random.safetensors")
-    evaluate(evaluate_arguments(checkpoint, root, "--no-flow", "--out", str(out)))
+    header = CheckpointHeader("sdcpc_mit_b0", {}, CAMVID, (64, 96))
+    torch.manual_seed(0)
+    checkpoint = tmp_path / "random.safetensors"
+    save_checkpoint(checkpoint, header.build(), header)
+    run = ["--checkpoint", str(checkpoint), "--device", "cpu", "--data", "camvid", "--root", str(root), "--no-flow"]
+    evaluate([*run, "--out", str(out)])
     compare([f"{out}:self", str(out), "--out", str(tmp_path / "out")])
     evaluated = json.loads((out / "report.json").read_text())
     alone, main = json.loads((tmp_path / "out" / "compare.json").read_text())["evaluations"]
@@ -187,6 +191,10 @@ def test_two_passes_of_one_evaluation(tmp_path):
     assert alone["members"][0]["latency_ms"] == evaluated["self"]["latency_ms"]
     assert main["minus_first"]["mIoU"] == evaluated["references_minus_self"]["mIoU"]
     assert (tmp_path / "out" / "strip.png").exists()
+    page = check_page((tmp_path / "out" / "compare.html").read_text())
+    assert "mIoU, difference" in page.text
+    assert "mVC8, difference" not in page.text, "seven frames have no window of eight"
+    assert not any("nan" in text for text in page.text)
 
 
 def test_columns_hold_their_group(evaluations):
