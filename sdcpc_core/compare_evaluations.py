@@ -156,15 +156,16 @@ def _parts(text: str) -> list[str]:
 
 
 def _names(groups: Sequence[Sequence[StoredPass]]) -> list[str]:
-    """The shortest ends of the paths of folders that differ; alike only for passes of the same name."""
+    """The shortest ends of the paths of folders that differ, or their passes; alike only for the same twice."""
     firsts = [group[0] for group in groups]
     paths = [evaluation.folder.resolve().parts for evaluation in firsts]
     lengths = range(1, max(map(len, paths)) + 1)
     length = next(n for n in lengths if len({path[-n:] for path in paths}) == len(set(paths)))
     ends = ["/".join(path[-length:]) for path in paths]
-    runs = [f":{evaluation.run}" if ends.count(end) > 1 else "" for end, evaluation in zip(ends, firsts, strict=True)]
-    others = [f" +{len(group) - 1}" if len(group) > 1 else "" for group in groups]
-    return ["".join(parts) for parts in zip(ends, runs, others, strict=True)]
+    names = [f"{end}:{of.run}" if ends.count(end) > 1 else end for end, of in zip(ends, firsts, strict=True)]
+    if len(set(ends)) == 1:
+        names = [of.run for of in firsts]
+    return [f"{name} +{len(group) - 1}" if len(group) > 1 else name for name, group in zip(names, groups, strict=True)]
 
 
 def _repeated(names: Sequence[str]) -> str:

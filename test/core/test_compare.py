@@ -186,7 +186,7 @@ def test_two_passes_of_one_evaluation(tmp_path):
     compare([f"{out}:self", str(out), "--out", str(tmp_path / "out")])
     evaluated = json.loads((out / "report.json").read_text())
     alone, main = json.loads((tmp_path / "out" / "compare.json").read_text())["evaluations"]
-    assert (alone["name"], main["name"]) == ("evaluation:self", "evaluation:references")
+    assert (alone["name"], main["name"]) == ("self", "references")
     assert (alone["mIoU"], main["mIoU"]) == (evaluated["self"]["mIoU"], evaluated["mIoU"])
     assert alone["members"][0]["latency_ms"] == evaluated["self"]["latency_ms"]
     assert main["minus_first"]["mIoU"] == evaluated["references_minus_self"]["mIoU"]
