@@ -22,7 +22,7 @@ from sdcpc_core.evaluation_report import (
 from sdcpc_core.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
 from sdcpc_core.page_charts import Bars, Lines, Matrix
 
-HIGHLIGHTS = ("mIoU", "pixel_accuracy", "mVC8", "mVC16", "TC")
+HIGHLIGHTS = {"mIoU": "mIoU", "pixel_accuracy": "pixel accuracy", "mVC8": "mVC8", "mVC16": "mVC16", "TC": "TC"}
 OVER_TIME = {
     "pixel_accuracy": "pixel accuracy, %",
     "mVC8": "consistency of the last 8 frames (VC8), %",
@@ -51,9 +51,11 @@ def evaluation_page(evaluation: Evaluation, label_folder: Path, facts: Mapping[s
     """
     main = evaluation.main
     figures = main.scores.figures()
-    highlights = {key: shown(figures[key]) for key in HIGHLIGHTS if not math.isnan(figures.get(key, math.nan))}
+    highlights = {
+        name: shown(figures[key]) for key, name in HIGHLIGHTS.items() if not math.isnan(figures.get(key, math.nan))
+    }
     sections = [
-        Section("Figures", [_figures(evaluation), Table(*_speed(evaluation))], notes(evaluation)),
+        Section("Figures", _figures(evaluation)),
         Section("Classes", [_classes(evaluation)], "Intersection over union, the best classes first."),
         Section(
             "Confusion", _confusion(evaluation), "Of the pixels of a class, how many percent were taken for which."
@@ -70,12 +72,11 @@ def evaluation_page(evaluation: Evaluation, label_folder: Path, facts: Mapping[s
     )
 
 
-def _figures(evaluation: Evaluation) -> Table:
-    return Table(figure_columns(evaluation), figure_rows(evaluation))
-
-
-def _speed(evaluation: Evaluation) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    return ("speed", *evaluation.passes), speed_rows(evaluation)
+def _figures(evaluation: Evaluation) -> list[Table]:
+    return [
+        Table(figure_columns(evaluation), figure_rows(evaluation), notes(evaluation)),
+        Table(("speed", *evaluation.passes), speed_rows(evaluation)),
+    ]
 
 
 def _classes(evaluation: Evaluation) -> Bars:

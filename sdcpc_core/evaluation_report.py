@@ -151,8 +151,8 @@ def figures_table(evaluation: Evaluation) -> Table:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """What was evaluated."""
-    return f"{evaluation.data.title}: {len(evaluation.data.labelled)} labelled frames, unlabelled pixels ignored"
+    """How much was evaluated."""
+    return f"{len(evaluation.data.labelled)} labelled frames, unlabelled pixels ignored"
 
 
 def notes(evaluation: Evaluation) -> str:
