@@ -168,10 +168,8 @@ def notes(evaluation: Evaluation) -> str:
         share = shown(evaluation.main.scores.compared())
         lines.append(f"TC: flow {FLOW}; no mask. TC_unoccluded: occlusions masked, {share} % of the pixels")
     if evaluation.gains:
-        lines.append(
-            f"difference: paired bootstrap over {evaluation.blocks} blocks of up to {BLOCK_FRAMES} frames of one "
-            "sequence each"
-        )
+        blocks = f"{evaluation.blocks} block{'s'[: evaluation.blocks != 1]} of up to {BLOCK_FRAMES} frames"
+        lines.append(f"difference: paired bootstrap over {blocks}")
     return "\n".join(lines)
 
 

@@ -34,7 +34,7 @@ def test_the_page_of_an_evaluation_tells_what_its_report_does(out):
     for name in CAMVID.names:
         assert name in page.text
     assert report["commit"] is None or report["commit"] in page.text
-    assert html.count("<img") == 4, "seven neighbouring frames: one is shown"
+    assert html.count("<img") == 8, "of seven neighbouring frames one of the worst and one of the best"
     assert len(html) < 200_000
 
 
@@ -52,6 +52,7 @@ def test_every_kind_of_data_has_its_page(kind, tmp_path):
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     check_page(html)
     assert ('class="matrix-picture"' in html) == (kind == "vspw"), "124 classes are drawn without numbers"
+    assert ("taken for, %" in check_page(html).text) == (kind == "vspw")
     assert ("labelled frames" in check_page(html).text) == (kind != "vspw"), "one clip needs no table of sequences"
 
 
