@@ -116,7 +116,7 @@ def _measure(
         evaluation = Evaluation(data, segmenter.labels, offsets, passes, cost)
         report = {**facts, **evaluation_report(evaluation)}
         console = Console(highlight=False)
-        console.print(f"{headline(evaluation)}, {facts['device_name']}", soft_wrap=True)
+        console.print(f"{data.title}: {headline(evaluation)}, {facts['device_name']}", soft_wrap=True)
         console.print(figures_table(evaluation))
         console.print(notes(evaluation), style="dim")
         if out:

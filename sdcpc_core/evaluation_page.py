@@ -22,7 +22,7 @@ from sdcpc_core.evaluation_report import (
 from sdcpc_core.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
 from sdcpc_core.page_charts import Bars, Lines, Matrix
 
-HIGHLIGHTS = ("mIoU", "pixel_accuracy", "mVC8", "mVC16", "TC")
+HIGHLIGHTS = {"mIoU": "mIoU", "pixel_accuracy": "pixel accuracy", "mVC8": "mVC8", "mVC16": "mVC16", "TC": "TC"}
 OVER_TIME = {
     "pixel_accuracy": "pixel accuracy, %",
     "mVC8": "consistency of the last 8 frames (VC8), %",
@@ -35,6 +35,7 @@ WORST, BEST = 4, 2
 APART = 8
 """Frames of a sequence that are shown lie further apart."""
 CONFUSIONS = 12
+CONFUSIONS_OF_CLASS = 3
 WRONG_RGB = (226, 48, 62)
 
 
@@ -51,9 +52,11 @@ def evaluation_page(evaluation: Evaluation, label_folder: Path, facts: Mapping[s
     """
     main = evaluation.main
     figures = main.scores.figures()
-    highlights = {key: shown(figures[key]) for key in HIGHLIGHTS if not math.isnan(figures.get(key, math.nan))}
+    highlights = {
+        name: shown(figures[key]) for key, name in HIGHLIGHTS.items() if not math.isnan(figures.get(key, math.nan))
+    }
     sections = [
-        Section("Figures", [_figures(evaluation), Table(*_speed(evaluation))], notes(evaluation)),
+        Section("Figures", _figures(evaluation)),
         Section("Classes", [_classes(evaluation)], "Intersection over union, the best classes first."),
         Section(
             "Confusion", _confusion(evaluation), "Of the pixels of a class, how many percent were taken for which."
@@ -70,26 +73,32 @@ def evaluation_page(evaluation: Evaluation, label_folder: Path, facts: Mapping[s
     )
 
 
-def _figures(evaluation: Evaluation) -> Table:
-    return Table(figure_columns(evaluation), figure_rows(evaluation))
-
-
-def _speed(evaluation: Evaluation) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    return ("speed", *evaluation.passes), speed_rows(evaluation)
+def _figures(evaluation: Evaluation) -> list[Table]:
+    return [
+        Table(figure_columns(evaluation), figure_rows(evaluation), notes(evaluation)),
+        Table(("speed", *evaluation.passes), speed_rows(evaluation)),
+    ]
 
 
 def _classes(evaluation: Evaluation) -> Bars:
     iou = np.stack([of_pass.scores.iou_per_class() for of_pass in evaluation.passes.values()])
     order = np.argsort(-np.nan_to_num(iou[0], nan=-1), kind="stable")
     absent = int(np.isnan(iou[0]).sum())
+    present = order[: len(order) - absent]
     caption = f"{absent} of {len(order)} classes are absent from the ground truth." if absent else ""
-    return Bars(tuple(evaluation.passes), [(evaluation.labels.names[k], iou[:, k].tolist()) for k in order], caption)
+    return Bars(tuple(evaluation.passes), [(evaluation.labels.names[k], iou[:, k].tolist()) for k in present], caption)
 
 
 def _confusion(evaluation: Evaluation) -> list[Matrix | Table]:
     counts = evaluation.main.confusion[:, :-1]
     names = evaluation.labels.names
     matrix = Matrix(names, counts, "A row for each true class, a column for each predicted one, in the order of ids.")
+    parts = [matrix, *_largest_confusions(matrix)]
+    return parts if matrix.is_numbered else [*parts, _taken_for(matrix)]
+
+
+def _largest_confusions(matrix: Matrix) -> list[Table]:
+    counts, names = matrix.counts, matrix.names
     errors = counts * (1 - np.eye(len(counts), dtype=np.int64))
     largest = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
     pairs = [divmod(int(flat), len(counts)) for flat in largest if errors.flat[flat]]
@@ -102,7 +111,21 @@ def _confusion(evaluation: Evaluation) -> list[Matrix | Table]:
         for truth, predicted in pairs
     ]
     columns = ("largest confusions", "% of the class", "% of all errors")
-    return [matrix, Table(columns, rows)] if rows else [matrix]
+    return [Table(columns, rows)] if rows else []
+
+
+def _taken_for(matrix: Matrix) -> Table:
+    """What each class was taken for, of so many classes that the matrix can tell no numbers."""
+    rows = []
+    for index, shares in enumerate(matrix.shares):
+        if not np.isnan(shares).any():
+            others = [k for k in np.argsort(-shares, kind="stable") if k != index and shares[k] > 0][
+                :CONFUSIONS_OF_CLASS
+            ]
+            told = [f"{matrix.names[k]} {shown(100 * shares[k])}" for k in others]
+            rows.append((shares[index], (matrix.names[index], shown(100 * shares[index]), ", ".join(told))))
+    columns = ("class", "% right", "taken for, %")
+    return Table(columns, [cells for _, cells in sorted(rows)], shown_rows=20)
 
 
 def _over_time(evaluation: Evaluation) -> Section:

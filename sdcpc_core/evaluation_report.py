@@ -151,8 +151,8 @@ def figures_table(evaluation: Evaluation) -> Table:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """What was evaluated."""
-    return f"{evaluation.data.title}: {len(evaluation.data.labelled)} labelled frames, unlabelled pixels ignored"
+    """How much was evaluated."""
+    return f"{len(evaluation.data.labelled)} labelled frames, unlabelled pixels ignored"
 
 
 def notes(evaluation: Evaluation) -> str:
@@ -168,10 +168,8 @@ def notes(evaluation: Evaluation) -> str:
         share = shown(evaluation.main.scores.compared())
         lines.append(f"TC: flow {FLOW}; no mask. TC_unoccluded: occlusions masked, {share} % of the pixels")
     if evaluation.gains:
-        lines.append(
-            f"difference: paired bootstrap over {evaluation.blocks} blocks of up to {BLOCK_FRAMES} frames of one "
-            "sequence each"
-        )
+        blocks = f"{evaluation.blocks} block{'s'[: evaluation.blocks != 1]} of up to {BLOCK_FRAMES} frames"
+        lines.append(f"difference: paired bootstrap over {blocks}")
     return "\n".join(lines)
 
 

@@ -15,6 +15,8 @@ MAX_NUMBERED = 24
 """Confusion matrices of more classes are drawn without numbers."""
 MATRIX_RGB = (58, 118, 214)
 TICKS = 5
+MIN_SPAN = 0.4
+"""A line that hardly moves is not blown up beyond this."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Lines:
         values = np.concatenate([np.asarray(values, float) for values in self.series.values()])
         values = values[~np.isnan(values)]
         low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
-        rough = max(high - low, 1e-3) / (TICKS - 1)
+        rough = max(high - low, MIN_SPAN) / (TICKS - 1)
         power = 10 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
         first = math.floor(low / step) * step
