@@ -15,7 +15,7 @@ from sdcpc_core.evaluation_pass import Pass
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.metrics.scores import BLOCK_FRAMES
 from sdcpc_core.metrics.temporal_consistency import FLOW
-from sdcpc_core.report import latency_ms
+from sdcpc_core.report import latency_ms, rounded
 
 MASKS = {
     "TC": "none: every pixel counts, at the border of the image where it leaves it",
@@ -86,7 +86,7 @@ def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
         **{name: found[name] for name in others},
     }
     if evaluation.gains:
-        gains = {key: _rounded(asdict(gain)) for key, gain in evaluation.gains.items()}
+        gains = {key: rounded(asdict(gain)) for key, gain in evaluation.gains.items()}
         method = {"blocks": evaluation.blocks, "block_frames": BLOCK_FRAMES, "confidence": CONFIDENCE}
         report[f"{evaluation.with_past}_minus_self"] = {**method, **gains}
     return report
@@ -98,8 +98,8 @@ def _results(of_pass: Pass, class_names: Sequence[str]) -> dict[str, Any]:
     compared = {"TC_unoccluded_share": scores.compared()} if "warped" in scores.blocks else {}
     iou = dict(zip(class_names, scores.iou_per_class(), strict=True))
     return {
-        **_rounded({**scores.figures(), **compared}),
-        "IoU": _rounded(iou),
+        **rounded({**scores.figures(), **compared}),
+        "IoU": rounded(iou),
         "latency_ms": latency,
         "fps": _rate(latency["median"]),
         "evaluation_fps": round(of_pass.frames_per_s, 2),
@@ -110,7 +110,7 @@ def figure_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
     """Cells of the figures: name, value of each pass, difference where there is one."""
     figures = [of_pass.scores.figures() for of_pass in evaluation.passes.values()]
     return [
-        (key, *(shown(of_pass[key]) for of_pass in figures), *([_shown_gain(gain)] if gain else []))
+        (key, *(shown(of_pass[key]) for of_pass in figures), *([str(gain)] if gain else []))
         for key in figures[0]
         for gain in [evaluation.gains.get(key)]
     ]
@@ -192,16 +192,5 @@ def shown(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
 
 
-def _shown_gain(gain: Difference) -> str:
-    if math.isnan(gain.value):
-        return "–"
-    interval = "" if math.isnan(gain.low) else f" ({gain.low:+.2f} to {gain.high:+.2f})"
-    return f"{gain.value:+.2f}{interval}"
-
-
 def _rate(median_ms: float | None) -> float | None:
     return round(1e3 / median_ms, 2) if median_ms else None
-
-
-def _rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}
