@@ -94,13 +94,12 @@ def plan(
     """
     if not num_references:
         return {"self": ()}
-    if wanted is None:
-        wanted = default if data.is_video else ()
-    passes = {"references": tuple(wanted)} if wanted else {}
-    passes["self"] = ()
-    if not passes.get("references") and not data.is_video and data.spacing_s() <= NEIGHBOUR_SPACING_S:
-        passes["neighbours"] = tuple(round(age_s / data.spacing_s()) for age_s in range(1, num_references + 1))
-    return passes
+    if wanted or data.is_video:
+        return {"references": tuple(wanted or default), "self": ()}
+    spacing_s = data.spacing_s()
+    if spacing_s > NEIGHBOUR_SPACING_S:
+        return {"self": ()}
+    return {"self": (), "neighbours": tuple(round(age_s / spacing_s) for age_s in range(1, num_references + 1))}
 
 
 def label(

@@ -109,18 +109,20 @@ def test_the_report_tells_what_the_model_costs(checkpoint, root, tmp_path):
     assert not report.keys() & {"TC", "TC_flow", "TC_unoccluded"}
 
 
-def test_a_missing_library_is_told_before_the_work(checkpoint, root):
-    program = """
+@pytest.mark.parametrize(("library", "extra"), [("torchmetrics", "train"), ("jinja2", "report")])
+def test_a_missing_library_is_told_before_the_work(checkpoint, root, tmp_path, library, extra):
+    program = f"""
 import sys
-sys.modules["torchmetrics"] = None  # makes the import fail
+sys.modules["{library}"] = None  # makes the import fail
 from sdcpc_core.cli import main
 sys.exit(main())
 """
-    command = [sys.executable, "-c", program, "evaluate", *arguments(checkpoint, root)]
+    run = arguments(checkpoint, root, "--out", str(tmp_path / "out"))
+    command = [sys.executable, "-c", program, "evaluate", *run]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "torchmetrics" in result.stderr
-    assert "'.[train]'" in result.stderr
+    assert library in result.stderr
+    assert f"'.[{extra}]'" in result.stderr
 
 
 def test_a_perfect_answer_scores_a_hundred(root):
