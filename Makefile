@@ -32,5 +32,5 @@ $(INSTALLED): setup.py constraints.txt
 	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
 	else $(PYTHON) -m virtualenv $(VENV) 2>/dev/null; fi || \
 		{ echo "Cannot create a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/pip install --constraint constraints.txt --editable '.[train,video,bag,ros,benchmark,dev]'
+	$(BIN)/pip install --constraint constraints.txt --editable '.[train,report,video,bag,ros,benchmark,dev]'
 	touch $@

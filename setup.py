@@ -13,7 +13,7 @@ setup(
     maintainer_email="maintainers@example.org",
     packages=find_packages(include=["sdcpc_core*", "sdcpc_ros*"]),
     package_data={
-        "sdcpc_core": ["checkpoints/*.safetensors", "checkpoints/*.md"],
+        "sdcpc_core": ["checkpoints/*.safetensors", "checkpoints/*.md", "templates/*"],
         "sdcpc_ros": ["fastdds.xml"],
     },
     data_files=[
@@ -39,6 +39,7 @@ setup(
             "tensorboard",  # its curves
             "jsonargparse[signatures]>=4.49",  # settings from YAML and from the command line alike
         ],
+        "report": ["jinja2"],  # pages of results
         "video": ["av"],  # read and write video files
         "bag": ["rosbags"],  # read and write bags without a ROS installation
         # ROS 2 for machines without it: these wheels exist for Linux on x86-64 only, robots bring their own.
@@ -72,6 +73,7 @@ setup(
         "sdcpc.commands": [
             "train = sdcpc_core.train_command:train",
             "evaluate = sdcpc_core.evaluation:evaluate",
+            "compare = sdcpc_core.compare:compare",
             "data = sdcpc_core.data_command:data",
             "segment = sdcpc_core.segment:segment",
             "convert = sdcpc_core.convert:convert",

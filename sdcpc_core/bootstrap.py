@@ -1,5 +1,7 @@
-"""How sure a difference between two evaluations of the same frames is."""
+"""How sure a difference between evaluations of the same frames is."""
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,14 +10,18 @@ from sdcpc_core.errors import InputError
 from sdcpc_core.metrics.scores import Scores, figures
 
 CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+Sums = Mapping[str, np.ndarray]
+"""As ``Scores.blocks``, with any leading shape in place of (B,)."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of one evaluation minus that of another, in points; NaN where either has none.
+    """How far evaluations differ in a figure, such as one minus the other in points; NaN where one has none.
 
     Attributes:
-        value: the difference.
+        value: how far.
         low: lower end of its interval; NaN with fewer than two blocks.
         high: upper end.
     """
@@ -24,14 +30,17 @@ class Difference:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "–"
+        interval = "" if math.isnan(self.low) else f" ({self.low:+.2f} to {self.high:+.2f})"
+        return f"{self.value:+.2f}{interval}"
+
 
 def differences(
-    first: Scores, second: Scores, *, confidence: float = CONFIDENCE, resamples: int = 2000, seed: int = 0
+    first: Scores, second: Scores, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Difference]:
     """Compare two evaluations, figure by figure, with paired bootstrap intervals over blocks of frames.
-
-    Blocks are drawn with replacement, the same for both, and every figure is computed anew from the drawn sums;
-    the interval lies between the percentiles of the differences. Few blocks give too narrow an interval.
 
     Args:
         first: evaluation of some frames.
@@ -46,22 +55,52 @@ def differences(
     Raises:
         InputError: the evaluations are not of the same ground truth.
     """
-    truths = [scores.blocks["labels"][:, 1] for scores in (first, second)]
-    if not np.array_equal(*truths):
-        raise InputError("the two evaluations are not of the same frames; evaluate both on the same split")
+
+    def gains(sums: Sequence[Sums]) -> dict[str, np.ndarray]:
+        of_first, of_second = map(figures, sums)
+        return {key: of_first[key] - of_second[key] for key in of_first if key in of_second}
+
+    return intervals((first, second), gains, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def intervals(
+    evaluations: Sequence[Scores],
+    contrast: Callable[[Sequence[Sums]], Mapping[str, np.ndarray]],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Compare evaluations by a measure of one's own, with paired bootstrap intervals over blocks of frames.
+
+    Blocks are drawn with replacement, the same for all, and the measure is computed anew from the drawn sums; the
+    interval lies between the percentiles of its values. Few blocks give too narrow an interval.
+
+    Args:
+        evaluations: of the same frames.
+        contrast: what is told of them: takes the sums of each evaluation, with a leading shape (...), and returns
+            named numbers, each (...,) float64.
+        confidence: share of the drawn values inside the interval, between 0 and 1.
+        resamples: number of draws.
+        seed: of the draws.
+
+    Raises:
+        InputError: the evaluations are not of the same ground truth.
+    """
+    truths = [scores.blocks["labels"][:, 1] for scores in evaluations]
+    if not all(np.array_equal(truths[0], truth) for truth in truths):
+        raise InputError("the evaluations are not of the same frames; evaluate all on the same split")
     blocks = len(truths[0])
     drawn = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=resamples)
     drawn = drawn.astype(np.float64)  # products of floats are many times faster, and these are exact
-    of_first, of_second = (
-        figures({name: np.tensordot(drawn, block, axes=1) for name, block in scores.blocks.items()})
-        for scores in (first, second)
+    values = contrast([{name: block.sum(axis=0) for name, block in scores.blocks.items()} for scores in evaluations])
+    samples = contrast(
+        [{name: np.tensordot(drawn, block, axes=1) for name, block in scores.blocks.items()} for scores in evaluations]
     )
     tail = 100 * (1 - confidence) / 2
-    values = first.figures(), second.figures()
     result = {}
-    for key in values[0].keys() & values[1].keys():
-        sample = of_first[key] - of_second[key]
-        sample = sample[~np.isnan(sample)]
+    for key, value in values.items():
+        sample = samples[key][~np.isnan(samples[key])]
         low, high = np.percentile(sample, [tail, 100 - tail]) if blocks > 1 and sample.size else (np.nan, np.nan)
-        result[key] = Difference(values[0][key] - values[1][key], float(low), float(high))
-    return {key: result[key] for key in values[0] if key in result}
+        result[key] = Difference(float(value), float(low), float(high))
+    return result

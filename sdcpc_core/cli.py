@@ -28,6 +28,7 @@ REMEDIES = {
     "tensorboard": "pip install '.[train]' in the checkout",
     "jsonargparse": "pip install '.[train]' in the checkout",
     "torchmetrics": "pip install '.[train]' in the checkout",
+    "jinja2": "pip install '.[report]' in the checkout",
     "av": "pip install '.[video]' in the checkout",
     "rosbags": "pip install '.[bag]' in the checkout",
     "transformers": "pip install '.[benchmark]' in the checkout",

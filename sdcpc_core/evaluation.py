@@ -1,24 +1,26 @@
 """The command ``sdcpc evaluate``: how well and how steadily weights label the video of a data set."""
 
 import argparse
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments
 from sdcpc_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sdcpc_core.data.dataset import FrameRecord, LabelledFrame
+    from sdcpc_core.data.dataset import DataSet
+    from sdcpc_core.evaluation_pass import Answer
     from sdcpc_core.labels import LabelSet
-    from sdcpc_core.metrics import Scores
+    from sdcpc_core.predictions import PredictionWriter
     from sdcpc_core.streaming import Segmenter
 
-RUNS = {"references": "with references", "self": "each frame its own reference"}
+REFERENCES = (3, 6)
+"""Frames before the target, in a video."""
+RUNS = {"references": "with references", "self": "each frame its own reference", "neighbours": "with its neighbours"}
 
 
 def evaluate(argv: list[str]) -> None:
@@ -26,125 +28,141 @@ def evaluate(argv: list[str]) -> None:
     arguments = _parse(argv)
 
     import torch
-    from rich.console import Console
 
-    from sdcpc_core.bootstrap import differences
-    from sdcpc_core.cost import model_cost
+    from sdcpc_core.checkpoint import default_checkpoint, read_header
     from sdcpc_core.data.kinds import open_data_set
-    from sdcpc_core.evaluation_report import definitions, figures_table, gains_report, notes, results
-    from sdcpc_core.output import atomic_output, check_output, output_errors
+    from sdcpc_core.evaluation_pass import plan
     from sdcpc_core.progress import progress
-    from sdcpc_core.report import check_report, device_name, holds_report, json_text, run_facts, write_report
+    from sdcpc_core.report import device_name, run_facts, write_report
     from sdcpc_core.streaming import Segmenter
 
-    if arguments.out:
-        check_output(arguments.out, overwrite=arguments.overwrite, is_ours=holds_report)
-    check_report(arguments.json, out=arguments.out)
+    _check_outputs(arguments)
     # Trained weights hold subnormal floats, which slow some CPUs down many times over.
     torch.set_flush_denormal(True)
-    segmenter = Segmenter.from_checkpoint(arguments.checkpoint, device=arguments.device, precision=arguments.precision)
-    data = open_data_set(arguments.data, arguments.root, arguments.split)
+    checkpoint = arguments.checkpoint or default_checkpoint()
+    segmenter = Segmenter.from_checkpoint(checkpoint, device=arguments.device, precision=arguments.precision)
+    needs_labels = arguments.save_predictions is None
+    data = open_data_set(arguments.data, arguments.root, arguments.split, needs_labels=needs_labels)
     check_labels(segmenter.labels, data.labels)
-    references = arguments.references if data.is_video and segmenter.model.reference_ages_s else ()
+    if not data.labelled and arguments.out:
+        raise ConfigError(f"{data.title} has no labels, so that there is nothing for --out to tell; leave it out")
+    offsets = plan(data, len(segmenter.model.reference_ages_s), arguments.references, REFERENCES)
+    indices = {name: data.around_targets(max(of_pass, default=0)) for name, of_pass in offsets.items()}
+    main, *_ = offsets
     if data.is_video:
-        with progress(data.around_labels(max(references, default=0)), "are all frames whole") as indices:
-            data.check_frames(indices)
-    # Consistency is of consecutive frames, which are not all labelled in every data set.
-    is_video = data.is_video and len(data.labelled) == len(data)
-    size_hw = segmenter.working_size(data[data.labelled[0]].image.shape[:2])
-    runs = {"references": references, "self": ()} if references else {"self": ()}
-    main, *_ = runs
-    scores, step_ms = {}, {name: [] for name in runs}
-    out = nullcontext()
-    if arguments.out:
-        out = atomic_output(arguments.out, overwrite=arguments.overwrite, is_ours=holds_report)
-    with out as folder:
-        for name, offsets in runs.items():
-            indices = data.around_labels(max(offsets, default=0))
-            with progress(indices, RUNS[name]) as shown:
-                frames = (data[index] for index in shown)
-                labelled = label(segmenter, frames, reference_offsets=offsets, step_ms=step_ms[name])
-                if folder and name == main:
-                    records = [data.records[index] for index in indices]
-                    labelled = _written(labelled, records, folder / "labels", arguments.out)
-                scores[name] = score(labelled, segmenter.labels, is_video=is_video, with_flow=arguments.flow)
-
-        hardware = device_name(segmenter.device)
-        print(f"{data.title}: {len(data.labelled)} labelled frames, unlabelled pixels ignored, {hardware}")
-        if not data.is_video:
-            spacing = f"lie {data.spacing_s():.1f} s apart" if math.isfinite(data.spacing_s()) else "stand alone"
-            print(f"The frames {spacing} and are no video: each frame is its own reference.")
-        names, cost = segmenter.labels.names, model_cost(segmenter.model, size_hw)
-        gains = differences(scores[main], scores["self"]) if references else {}
-        console = Console(highlight=False)
-        console.print(figures_table(scores, names, step_ms, gains))
-        console.print(notes(scores[main], cost, gains), style="dim")
-        found = {name: results(scores[name], names, step_ms[name]) for name in runs}
-        report = {
-            **run_facts(vars(arguments)),
-            "device": str(segmenter.device),
-            "device_name": hardware,
-            "frames": len(data.labelled),
-            "reference_offsets": list(references),
-            "working_size_hw": list(size_hw),
-            **cost.total.to_dict(),
-            **definitions(scores[main]),
-            **found[main],
-            "self": found["self"],
-        }
-        if gains:
-            report["references_minus_self"] = gains_report(gains, len(scores[main].blocks["labels"]))
-        if folder:
-            with output_errors(arguments.out):
-                for name, scored in scores.items():
-                    np.savez_compressed(folder / f"blocks_{name}.npz", **scored.blocks)
-                (folder / "report.json").write_text(json_text(report), encoding="utf-8")
+        with progress(indices[main], "are all frames whole") as shown:
+            data.check_frames(shown)
+    facts = {
+        **run_facts(vars(arguments)),
+        "command": shlex.join(["sdcpc", "evaluate", *argv]),
+        "data_set": data.title,
+        "model": read_header(checkpoint).model_name,
+        "label_set": segmenter.labels.to_dict(),
+        "device": str(segmenter.device),
+        "device_name": device_name(segmenter.device),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "frames": len(data.targets),
+        "reference_offsets": list(offsets[main]),
+    }
+    if data.labelled:
+        report = _measure(arguments, segmenter, data, offsets, indices, facts)
+    else:
+        report = _predict(arguments, segmenter, data, offsets[main], indices[main], facts)
     if arguments.json:
         write_report(arguments.json, report)
 
 
-def label(
+def _measure(
+    arguments: argparse.Namespace,
     segmenter: "Segmenter",
-    frames: "Iterable[LabelledFrame]",
-    *,
+    data: "DataSet",
+    offsets: Mapping[str, Sequence[int]],
+    indices: Mapping[str, Sequence[int]],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Make all passes, show and write what they found; return the report."""
+    import numpy as np
+    from rich.console import Console
+
+    from sdcpc_core.cost import model_cost
+    from sdcpc_core.evaluation_page import evaluation_page
+    from sdcpc_core.evaluation_pass import label, score
+    from sdcpc_core.evaluation_report import Evaluation, evaluation_report, figures_table, headline, notes
+    from sdcpc_core.output import atomic_output, output_errors
+    from sdcpc_core.predictions import PredictionWriter
+    from sdcpc_core.progress import progress
+    from sdcpc_core.report import holds_report, json_text
+
+    # Consistency is of consecutive frames, which are not all labelled in every data set.
+    is_video = data.is_video and len(data.labelled) == len(data)
+    main, *_ = offsets
+    with ExitStack() as stack:
+        out, submission = (
+            place and stack.enter_context(atomic_output(place, overwrite=arguments.overwrite, is_ours=holds_report))
+            for place in (arguments.out, arguments.save_predictions)
+        )
+        passes = {}
+        for name, of_pass in offsets.items():
+            writers = []
+            if out:
+                folder = out / ("labels" if name == main else f"labels_{name}")
+                writers.append(PredictionWriter(data, folder, arguments.out))
+            if submission and name == main:
+                writers.append(PredictionWriter(data, submission, arguments.save_predictions, arguments.data))
+            with progress(indices[name], RUNS[name]) as shown:
+                answers = _written(label(segmenter, data, shown, reference_offsets=of_pass), writers)
+                passes[name] = score(answers, segmenter.labels, is_video=is_video, with_flow=arguments.flow)
+        cost = model_cost(segmenter.model, segmenter.working_size(passes[main].size_hw))
+        evaluation = Evaluation(data, segmenter.labels, offsets, passes, cost)
+        report = {**facts, **evaluation_report(evaluation)}
+        console = Console(highlight=False)
+        console.print(f"{data.title}: {headline(evaluation)}, {facts['device_name']}", soft_wrap=True)
+        console.print(figures_table(evaluation))
+        console.print(notes(evaluation), style="dim")
+        if out:
+            with output_errors(arguments.out):
+                for name, found in passes.items():
+                    np.savez_compressed(out / f"blocks_{name}.npz", **found.scores.blocks)
+                (out / "report.json").write_text(json_text(report), encoding="utf-8")
+                (out / "report.html").write_text(evaluation_page(evaluation, out / "labels", report), encoding="utf-8")
+        if submission:
+            with output_errors(arguments.save_predictions):
+                (submission / "report.json").write_text(json_text(report), encoding="utf-8")
+    return report
+
+
+def _predict(
+    arguments: argparse.Namespace,
+    segmenter: "Segmenter",
+    data: "DataSet",
     reference_offsets: Sequence[int],
-    step_ms: list[float],
-) -> "Iterator[tuple[LabelledFrame, np.ndarray]]":
-    """Label the frames of a split, one stream per sequence.
+    indices: Sequence[int],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the predictions of a split without labels; return the report."""
+    from sdcpc_core.evaluation_pass import label
+    from sdcpc_core.output import atomic_output, output_errors
+    from sdcpc_core.predictions import PredictionWriter
+    from sdcpc_core.progress import progress
+    from sdcpc_core.report import holds_report, json_text
 
-    Args:
-        segmenter: the network.
-        frames: of a split, in order; for each target, those its references may be.
-        reference_offsets: how many frames before the target its references lie; none for the frame itself.
-        step_ms: takes the duration of the step of each frame (ms).
-
-    Yields:
-        Each frame and its label map, (H, W).
-    """
-    sequence, stream = None, None
-    for frame in frames:
-        if frame.sequence != sequence:
-            sequence, stream = frame.sequence, segmenter.stream(reference_offsets=reference_offsets)
-        # A stream takes the stamp 0 for an unknown one, and some sequences start there.
-        result = stream.step(frame.image, frame.stamp_ns + 1)
-        step_ms.append(result.timings.total_ms)
-        yield frame, result.label_map
+    place = arguments.save_predictions
+    with atomic_output(place, overwrite=arguments.overwrite, is_ours=holds_report) as folder:
+        writer = PredictionWriter(data, folder, place, arguments.data)
+        with progress(indices, "labels") as shown:
+            for answer in label(segmenter, data, shown, reference_offsets=reference_offsets):
+                writer.write(answer.index, answer.label_map)
+        with output_errors(place):
+            (folder / "report.json").write_text(json_text(facts), encoding="utf-8")
+    print(f"{data.title}: no labels, predictions only; {len(data.targets)} frames in {place}")
+    return dict(facts)
 
 
-def score(
-    labelled: "Iterable[tuple[LabelledFrame, np.ndarray]]",
-    labels: "LabelSet",
-    *,
-    is_video: bool,
-    with_flow: bool = True,
-) -> "Scores":
-    """Compare label maps with the ground truth of their frames, one by one."""
-    from sdcpc_core.metrics import Scorer
-
-    scorer = Scorer(labels.num_classes, labels.ignore_index, with_windows=is_video, with_flow=is_video and with_flow)
-    for frame, label_map in labelled:
-        scorer.update(frame.image, label_map, frame.label_map, frame.sequence)
-    return scorer.scores()
+def _written(answers: "Iterable[Answer]", writers: "Sequence[PredictionWriter]") -> "Iterator[Answer]":
+    for answer in answers:
+        for writer in writers:
+            writer.write(answer.index, answer.label_map)
+        yield answer
 
 
 def check_labels(labels: "LabelSet", data_labels: "LabelSet") -> None:
@@ -160,23 +178,20 @@ def check_labels(labels: "LabelSet", data_labels: "LabelSet") -> None:
         )
 
 
-def _written(
-    labelled: "Iterable[tuple[LabelledFrame, np.ndarray]]", records: "Sequence[FrameRecord]", folder: Path, out: Path
-) -> "Iterator[tuple[LabelledFrame, np.ndarray]]":
-    """Pass label maps on and write those of labelled frames, each as a PNG of the name of its image."""
-    import cv2
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse outputs, or a library that is missing, before hours are spent."""
+    from sdcpc_core.output import check_output, final_place
+    from sdcpc_core.report import check_report, holds_report
 
-    from sdcpc_core.output import output_errors
-
-    for record, (frame, label_map) in zip(records, labelled, strict=True):
-        if record.mask_path:
-            # OpenCV's own writing does not tell that the disk is full.
-            _, png = cv2.imencode(".png", label_map)
-            with output_errors(out):
-                path = folder / f"{record.name}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(png)
-        yield frame, label_map
+    places = [place for place in (arguments.out, arguments.save_predictions) if place]
+    for place in places:
+        check_output(place, overwrite=arguments.overwrite, is_ours=holds_report)
+        check_report(arguments.json, out=place)
+    first, *others = map(final_place, places) if places else (None,)
+    if any(first.is_relative_to(other) or other.is_relative_to(first) for other in others):
+        raise ConfigError("--out and --save-predictions lie in one another; give them folders of their own")
+    if arguments.out:
+        import jinja2  # noqa: F401
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -188,11 +203,23 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--root", metavar="DIR", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--split", default="val", help="train, val or test; a folder may have others (default: val)")
     parser.add_argument(
-        "--references", metavar="N", type=int, nargs="+", default=(3, 6), help="frames before the target (default: 3 6)"
+        "--references",
+        metavar="N",
+        type=int,
+        nargs="+",
+        help=f"frames before the target (default: {' '.join(map(str, REFERENCES))} in a video, else the frame itself)",
     )
     parser.add_argument(
         "--no-flow", dest="flow", action="store_false", help="leave out TC, which needs optical flow between frames"
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="write report.json, sums and the label maps here")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="write report.html, report.json, sums and the label maps here"
+    )
+    parser.add_argument(
+        "--save-predictions",
+        metavar="DIR",
+        type=Path,
+        help="write label maps as the data set's benchmark wants them; a split without labels may be predicted",
+    )
     add_output_arguments(parser)
     return parser.parse_args(argv)

@@ -1,6 +1,7 @@
 """Reports of runs: what was measured, and all that is needed to measure it again."""
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -83,6 +84,11 @@ def latency_ms(samples_ms: list[float]) -> dict[str, float | None]:
     return {"median": round(float(median), 2), "p99": round(float(p99), 2)}
 
 
+def rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures with two decimals; None where nothing was measured."""
+    return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}
+
+
 def check_report(path: Path | None, *, out: Path | None = None) -> None:
     """Refuse a place for a report before hours are spent on what it tells.
 
@@ -120,9 +126,9 @@ def json_text(report: Mapping[str, Any]) -> str:
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
-def holds_report(folder: Path) -> bool:
-    """Whether a folder holds a ``report.json`` of this package, and so is a result."""
+def holds_report(folder: Path, name: str = "report.json") -> bool:
+    """Whether a folder holds a report of this package under a name, and so is a result."""
     try:
-        return "sdcpc_ros" in json.loads((folder / "report.json").read_bytes())["versions"]
+        return "sdcpc_ros" in json.loads((folder / name).read_bytes())["versions"]
     except (OSError, ValueError, KeyError, TypeError):
         return False

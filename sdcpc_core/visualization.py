@@ -93,17 +93,48 @@ def contact_sheet(
     Raises:
         InputError: no rows, or a frame and its label map differ in size.
     """
-    if not rows:
-        raise InputError("a contact sheet needs at least one frame")
     headings = ["Input", "Labels", "Overlay"] + ["Ground truth"] * any(row.truth is not None for row in rows)
+    pictures = [
+        [row.frame, labels.colorize(row.label_map), overlay(row.frame, row.label_map, labels)]
+        + ([] if row.truth is None else [labels.colorize(row.truth)])
+        for row in rows
+    ]
+    captions = [row.caption for row in rows]
+    return picture_sheet(headings, captions, pictures, labels, title=title, cell_width_px=cell_width_px)
+
+
+def picture_sheet(
+    headings: Sequence[str],
+    captions: Sequence[str],
+    pictures: Sequence[Sequence[np.ndarray]],
+    labels: LabelSet,
+    *,
+    title: str = "",
+    cell_width_px: int = 360,
+) -> np.ndarray:
+    """Set rows of pictures under headings, with the legend of their classes below.
+
+    Args:
+        headings: one per column; shortened where the column is too narrow.
+        captions: one per row, told below it.
+        pictures: for each row at most as many as there are headings, (H, W, 3) uint8 RGB.
+        labels: what the legend names.
+        title: headline.
+        cell_width_px: width of each picture; the height of a row follows from its first one.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+
+    Raises:
+        InputError: there is no row.
+    """
+    if not pictures:
+        raise InputError("a sheet of pictures needs at least one frame")
     width = len(headings) * (cell_width_px + GAP_PX) - GAP_PX
     strips = [_line(title, width, font=cv2.FONT_HERSHEY_DUPLEX, scale=1.4), _paper(GAP_PX, width)] if title else []
     strips.append(_heading_line(headings, width, cell_width_px))
-    for row in rows:
-        pictures = [row.frame, labels.colorize(row.label_map), overlay(row.frame, row.label_map, labels)]
-        if row.truth is not None:
-            pictures.append(labels.colorize(row.truth))
-        strips += [_picture_line(pictures, width, cell_width_px), _line(row.caption, width, colour=PALE_INK)]
+    for caption, row in zip(captions, pictures, strict=True):
+        strips += [_picture_line(row, width, cell_width_px), _line(caption, width, colour=PALE_INK)]
     strips += [_paper(GAP_PX, width), legend(labels, width)]
     sheet = np.concatenate(strips)
     return cv2.copyMakeBorder(sheet, *[MARGIN_PX] * 4, cv2.BORDER_CONSTANT, value=PAPER)
@@ -122,7 +153,8 @@ def _line(text: str, width_px: int, *, font=cv2.FONT_HERSHEY_SIMPLEX, scale: flo
 def _heading_line(headings: Sequence[str], width_px: int, cell_width_px: int) -> np.ndarray:
     canvas = _paper(LINE_PX, width_px)
     for i, heading in enumerate(headings):
-        _write(canvas, heading, i * (cell_width_px + GAP_PX), 0, font=cv2.FONT_HERSHEY_DUPLEX)
+        shown = _shortened(heading, cell_width_px, cv2.FONT_HERSHEY_DUPLEX)
+        _write(canvas, shown, i * (cell_width_px + GAP_PX), 0, font=cv2.FONT_HERSHEY_DUPLEX)
     return canvas
 
 
@@ -146,5 +178,17 @@ def _write(
     cv2.putText(canvas, text, (x, baseline), font, TEXT_SCALE * scale, colour, 1, cv2.LINE_AA)
 
 
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, 1)[0][0]
+def _shortened(text: str, width_px: int, font: int) -> str:
+    """Leave out of the middle of a text what does not fit: names of runs differ at their ends."""
+    if _text_width(text, font) <= width_px:
+        return text
+    kept = next((n for n in range(len(text), 0, -1) if _text_width(_without_middle(text, n), font) <= width_px), 0)
+    return _without_middle(text, kept)
+
+
+def _without_middle(text: str, kept: int) -> str:
+    return f"{text[: -(-kept // 2)]}...{text[len(text) - kept // 2 :]}"
+
+
+def _text_width(text: str, font: int = cv2.FONT_HERSHEY_SIMPLEX) -> int:
+    return cv2.getTextSize(text, font, TEXT_SCALE, 1)[0][0]

@@ -31,9 +31,10 @@ EDITION_MASKS = 24
 """So many masks, evenly spread over a split, tell the edition."""
 NUMBERING_HZ = 30
 """File numbers count the frames of the original 30 Hz video."""
+TERMS = "for research use"
 
 
-def camvid_layout(root: Path, split: str) -> Layout:
+def camvid_layout(root: Path, split: str, *, needs_labels: bool = True) -> Layout:
     """Find the frames of one split.
 
     Two ways to lay them out: ``<split>/`` beside ``<split>annot/`` or ``<split>_labels/``; or ``images/`` beside
@@ -46,14 +47,20 @@ def camvid_layout(root: Path, split: str) -> Layout:
     """
     if split not in SPLITS:
         raise ConfigError(f"CamVid has no split {split!r}; choose from {', '.join(SPLITS)}")
-    images, mask_dir = _images(root, split)
-    masks = {path.stem.removesuffix("_L"): path for path in images_in(mask_dir).values()}
+    images, mask_dir = _images(root, split, needs_labels)
+    found = images_in(mask_dir).values() if mask_dir.is_dir() else ()
+    masks = {path.stem.removesuffix("_L"): path for path in found}
+    if not needs_labels and masks.keys().isdisjoint(images):
+        return Layout(
+            title=f"CamVid {split}",
+            labels=CAMVID,
+            mask_ids=MaskIds.from_void(CAMVID.num_classes, {UNLABELLED}),
+            records=_records(images, {}),
+            terms=TERMS,
+        )
     # The folder labels/ is of all splits.
     strays = without_images(masks, images) if mask_dir.name != "labels" else []
-    records = sorted(
-        (_record(path, masks.get(name)) for name, path in images.items()),
-        key=lambda record: (record.sequence, record.stamp_ns),
-    )
+    records = _records(images, masks)
     mask_paths = [record.mask_path for record in records if record.mask_path]
     edition = find_edition(mask_paths[:: 1 + len(mask_paths) // EDITION_MASKS])
     void = {VOID_OF_EDITION[edition], UNLABELLED}
@@ -63,7 +70,7 @@ def camvid_layout(root: Path, split: str) -> Layout:
         mask_ids=MaskIds.from_void(CAMVID.num_classes, void),
         records=records,
         faults=without_masks(images, masks, mask_dir) + strays,
-        terms="for research use",
+        terms=TERMS,
     )
 
 
@@ -92,12 +99,13 @@ def find_edition(mask_paths: Iterable[Path]) -> str:
     )
 
 
-def _images(root: Path, split: str) -> tuple[dict[str, Path], Path]:
+def _images(root: Path, split: str, needs_labels: bool) -> tuple[dict[str, Path], Path]:
     for name in (f"{split}.txt", f"annotations/{split}.txt"):
         if (root / "images").is_dir() and (root / "labels").is_dir() and (root / name).is_file():
             return _listed(root / name, images_in(root / "images")), root / "labels"
-    mask_dir = next((root / f"{split}{end}" for end in ("annot", "_labels") if (root / f"{split}{end}").is_dir()), None)
-    for folder in (root / split, mask_dir or root / f"{split}annot"):
+    places = [root / f"{split}{ending}" for ending in ("annot", "_labels")]
+    mask_dir = next((place for place in places if place.is_dir()), places[0])
+    for folder in (root / split, mask_dir)[: 1 + needs_labels]:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; CamVid in SegNet's layout has {split}/ and {split}annot/")
     images = images_in(root / split)
@@ -115,6 +123,11 @@ def _listed(file: Path, images: dict[str, Path]) -> dict[str, Path]:
         what = f"names {missing[0]}, which is not in images/" if missing else "is empty"
         raise BadFileError(f"{file} {what}; complete the copy", fault="missing images", path=file)
     return {name: images[name] for name in names}
+
+
+def _records(images: dict[str, Path], masks: dict[str, Path]) -> list[FrameRecord]:
+    records = (_record(path, masks.get(name)) for name, path in images.items())
+    return sorted(records, key=lambda record: (record.sequence, record.stamp_ns))
 
 
 def _record(image_path: Path, mask_path: Path | None) -> FrameRecord:

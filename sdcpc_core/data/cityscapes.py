@@ -1,6 +1,8 @@
 """Cityscapes: its video snippets, of whose 30 frames the 20th is labelled, or its labelled images alone."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from sdcpc_core.labels import CITYSCAPES
 SPLITS = ("train", "val", "test")
 RATE_HZ = 17
 """Of the snippets; file names count their frames."""
+SNIPPET_FRAMES = 30
+LABELLED_FRAME = 19
+"""The labelled frame of a snippet, counted from 0."""
 TRAIN_ID_OF_LABEL_ID = {
     **{7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12},
     **{26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18},
@@ -22,7 +27,7 @@ TRAIN_ID_OF_LABEL_ID = {
 LABEL_IDS = 34
 
 
-def cityscapes_layout(root: Path, split: str) -> Layout:
+def cityscapes_layout(root: Path, split: str, *, needs_labels: bool = True) -> Layout:
     """Find the frames of one split.
 
     Pictures are those of ``leftImg8bit_sequence`` where it is there, of ``leftImg8bit`` otherwise; masks are
@@ -39,7 +44,7 @@ def cityscapes_layout(root: Path, split: str) -> Layout:
         root / "leftImg8bit" / split,
     )
     mask_dir = root / "gtFine" / split
-    for folder in (image_dir, mask_dir):
+    for folder in (image_dir, mask_dir)[: 1 + needs_labels]:
         if not folder.is_dir():
             raise InputError(
                 f"{folder} is not a folder; Cityscapes has gtFine/{split}/ and leftImg8bit_sequence/{split}/ or "
@@ -54,16 +59,31 @@ def cityscapes_layout(root: Path, split: str) -> Layout:
     kind, mask_paths = max(found, key=lambda masks: len(masks[1]))
     masks = {_frame(path, f"_gtFine_{kind}"): path for path in mask_paths}
     faults = without_images(masks, images)
-    if image_dir.parent.name == "leftImg8bit":
+    is_snippets = image_dir.parent.name == "leftImg8bit_sequence"
+    if not is_snippets and (needs_labels or masks):
         faults += without_masks(images, masks, mask_dir)
+    records, targets = _records(images, masks), None
+    if not needs_labels and (split == "test" or not masks):
+        # The masks of test are void, but tell which frames are asked for.
+        targets = [index for index, record in enumerate(records) if record.mask_path]
+        records = [replace(record, mask_path=None) for record in records]
+        if is_snippets and not targets:
+            targets = _labelled_of_snippets(records)
     return Layout(
         title=f"Cityscapes {split}",
         labels=CITYSCAPES,
         mask_ids=_train_ids() if kind == "labelTrainIds" else _label_ids(),
-        records=_records(images, masks),
+        records=records,
         faults=faults,
         terms="by the terms of Cityscapes",
+        targets=targets or None,
     )
+
+
+def _labelled_of_snippets(records: Sequence[FrameRecord]) -> list[int]:
+    by_sequence = groupby(range(len(records)), key=lambda index: records[index].sequence)
+    snippets = (list(indices) for _, indices in by_sequence)
+    return [index for indices in snippets for index in indices[LABELLED_FRAME::SNIPPET_FRAMES]]
 
 
 def _records(images: dict[tuple[str, str, str], Path], masks: dict[tuple[str, str, str], Path]) -> list[FrameRecord]:

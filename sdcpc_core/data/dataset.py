@@ -65,6 +65,7 @@ class Layout:
         records: sequence after sequence, each in the order of time.
         faults: files that are missing, or belong to nothing.
         terms: what results of these data may be used for, where that is limited.
+        targets: indices of the frames that are to be labelled in a split without masks; None for all.
     """
 
     title: str
@@ -73,6 +74,7 @@ class Layout:
     records: Sequence[FrameRecord]
     faults: Sequence[BadFileError] = field(default=())
     terms: str | None = None
+    targets: Sequence[int] | None = None
 
 
 class DataSet(Sequence[LabelledFrame]):
@@ -83,13 +85,19 @@ class DataSet(Sequence[LabelledFrame]):
         labels: classes of the label maps.
         records: one per frame.
         labelled: indices of the frames with a mask, ascending.
+        targets: indices of the frames a network has to answer, ascending: those with a mask; in a split without
+            masks those that its benchmark asks for.
         terms: what results of these data may be used for, where that is limited.
+
+    Args:
+        layout: what lies on disk.
+        needs_labels: refuse a split without any mask.
 
     Raises:
         InputError: a file is missing, or no frame is labelled.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, needs_labels: bool = True) -> None:
         if layout.faults:
             more = f" ({len(layout.faults)} such; sdcpc data check lists them)" if layout.faults[1:] else ""
             raise InputError(f"{layout.faults[0]}{more}")
@@ -99,7 +107,9 @@ class DataSet(Sequence[LabelledFrame]):
         self.records = layout.records
         self.labelled = [index for index, record in enumerate(self.records) if record.mask_path]
         self._mask_ids = layout.mask_ids
-        if not self.labelled:
+        everything = range(len(self.records)) if layout.targets is None else layout.targets
+        self.targets: Sequence[int] = self.labelled or everything
+        if needs_labels and not self.labelled:
             raise InputError(f"{self.title} holds no labelled frame; add masks or choose another split")
         self._sequence_start: list[int] = []
         self._in_video: list[bool] = []
@@ -160,15 +170,15 @@ class DataSet(Sequence[LabelledFrame]):
             return None
         return [max(index - offset, self._sequence_start[index]) for offset in offsets]
 
-    def around_labels(self, reach: int) -> list[int]:
-        """Labelled frames and those up to ``reach`` frames before one, in the same sequence; indices, ascending."""
-        return [index for index in range(len(self)) if self._is_before_label(index, reach)]
+    def around_targets(self, reach: int) -> list[int]:
+        """Targets and the frames up to ``reach`` frames before one, in the same sequence; indices, ascending."""
+        return [index for index in range(len(self)) if self._is_before_target(index, reach)]
 
-    def _is_before_label(self, index: int, reach: int) -> bool:
-        position = bisect_left(self.labelled, index)
-        if position == len(self.labelled):
+    def _is_before_target(self, index: int, reach: int) -> bool:
+        position = bisect_left(self.targets, index)
+        if position == len(self.targets):
             return False
-        target = self.labelled[position]
+        target = self.targets[position]
         return target - index <= reach and self._sequence_start[target] == self._sequence_start[index]
 
     def class_frequencies(self) -> np.ndarray:

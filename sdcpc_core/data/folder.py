@@ -39,7 +39,7 @@ class Description:
     rate_hz: float | None
 
 
-def folder_layout(root: Path, split: str) -> Layout:
+def folder_layout(root: Path, split: str, *, needs_labels: bool = True) -> Layout:
     """Find the images of one split; those in sub-folders are the frames of a video each.
 
     A single image needs a mask. In a video, frames without one serve as references.
@@ -50,7 +50,8 @@ def folder_layout(root: Path, split: str) -> Layout:
     """
     description = read_description(root)
     image_dir, mask_dir = root / "images" / split, root / "masks" / split
-    for folder in (image_dir, mask_dir):
+    with_masks = needs_labels or mask_dir.is_dir()
+    for folder in (image_dir, mask_dir)[: 1 + with_masks]:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; put images into images/{split}/, masks into masks/{split}/")
     records: list[FrameRecord] = []
@@ -61,10 +62,10 @@ def folder_layout(root: Path, split: str) -> Layout:
         masks = images_in(mask_dir / place) if (mask_dir / place).is_dir() else {}
         faults += without_images(masks, images)
         if folder == image_dir:
-            faults += without_masks(images, masks, mask_dir)
+            faults += without_masks(images, masks, mask_dir) if with_masks else []
             records += [FrameRecord(stem, stem, 0, path, masks.get(stem)) for stem, path in images.items()]
         elif images:
-            if not masks:
+            if with_masks and not masks:
                 faults.append(
                     BadFileError(f"{folder} has no mask in {mask_dir / place}; add some", fault="videos without a mask")
                 )

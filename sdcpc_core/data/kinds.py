@@ -10,13 +10,13 @@ from sdcpc_core.data.folder import folder_layout
 from sdcpc_core.data.vspw import vspw_layout
 from sdcpc_core.errors import InputError
 
-LAYOUTS: dict[str, Callable[[Path, str], Layout]] = {
+LAYOUTS: dict[str, Callable[..., Layout]] = {
     "camvid": camvid_layout,
     "cityscapes": cityscapes_layout,
     "vspw": vspw_layout,
     "folder": folder_layout,
 }
-"""How each kind lies on disk: a function of the root and the name of the split."""
+"""How each kind lies on disk: a function of the root, the name of the split, and whether that needs labels."""
 
 
 PLACES = {
@@ -51,16 +51,17 @@ def find_splits(kind: str, root: str | Path) -> list[str]:
     return found
 
 
-def open_data_set(kind: str, root: str | Path, split: str) -> DataSet:
+def open_data_set(kind: str, root: str | Path, split: str, *, needs_labels: bool = True) -> DataSet:
     """Open one split of a data set.
 
     Args:
         kind: one of ``LAYOUTS``.
         root: its folder.
         split: ``"train"``, ``"val"`` or ``"test"``; a ``"folder"`` may have others.
+        needs_labels: refuse a split whose masks are not there, not one of them, or are not published.
 
     Raises:
         ConfigError: no such split, or a label file that describes no label set.
         InputError: a folder or file is missing, or no frame is labelled.
     """
-    return DataSet(LAYOUTS[kind](Path(root), split))
+    return DataSet(LAYOUTS[kind](Path(root), split, needs_labels=needs_labels), needs_labels=needs_labels)

@@ -24,7 +24,7 @@ MOVING = {
 }
 
 
-def vspw_layout(root: Path, split: str) -> Layout:
+def vspw_layout(root: Path, split: str, *, needs_labels: bool = True) -> Layout:
     """Find the frames of one split.
 
     Raises:
@@ -40,10 +40,11 @@ def vspw_layout(root: Path, split: str) -> Layout:
     clips = sorted({line.strip() for line in lines if line.strip()})
     if not clips:
         raise InputError(f"{clip_list} names no clip; copy or download it again")
+    with_masks = needs_labels or any((root / "data" / clip / "mask").is_dir() for clip in clips)
     records: list[FrameRecord] = []
     faults: list[BadFileError] = []
     for clip in clips:
-        clip_records, clip_faults = _clip(root / "data" / clip)
+        clip_records, clip_faults = _clip(root / "data" / clip, with_masks)
         records += clip_records
         faults += clip_faults
     return Layout(
@@ -76,19 +77,21 @@ def label_set(root: Path) -> LabelSet:
     return replace(label_set_of(names, name="vspw"), dynamic=tuple(name for name in names if name in MOVING))
 
 
-def _clip(folder: Path) -> tuple[list[FrameRecord], list[BadFileError]]:
+def _clip(folder: Path, with_masks: bool) -> tuple[list[FrameRecord], list[BadFileError]]:
     faults = [
         BadFileError(f"{part} is not a folder; copy or download the clip again", fault=f"clips without {part.name}/")
-        for part in (folder / "origin", folder / "mask")
+        for part in (folder / "origin", folder / "mask")[: 1 + with_masks]
         if not part.is_dir()
     ]
     if faults:
         return [], faults
-    images, masks = images_in(folder / "origin"), images_in(folder / "mask")
+    images = images_in(folder / "origin")
+    masks = images_in(folder / "mask") if with_masks else {}
     strange = next((path for path in images.values() if not path.stem.isdecimal()), None)
     if strange is not None:
         raise InputError(f"{strange} is not named by its frame number, e.g. 00000001.jpg")
-    faults += without_masks(images, masks, folder / "mask") + without_images(masks, images)
+    if with_masks:
+        faults += without_masks(images, masks, folder / "mask") + without_images(masks, images)
     # Clips count by one or by more; the usual step is one frame at 15 Hz, so that a missing frame leaves a gap.
     steps = [later - earlier for earlier, later in pairwise(map(int, images))]
     step = median_low(steps) if steps else 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdcpc_core.metrics import confusion
-from sdcpc_core.metrics.confusion import tallies
+from sdcpc_core.metrics.confusion import ConfusionMatrix, tallies
 from sdcpc_core.metrics.temporal_consistency import TemporalConsistency
 from sdcpc_core.metrics.video_consistency import VideoConsistency, mVC, mVC_strict, mVC_vspw_script
 
@@ -23,16 +23,22 @@ class Scorer:
         ignore_index: id of unlabelled pixels.
         with_windows: also measure mVC, which needs neighbouring frames that are labelled.
         with_flow: also measure TC, which needs neighbouring frames, and optical flow between them.
+
+    Attributes:
+        confusion: all frames so far.
+        sequences: name of the sequence of each block so far.
     """
 
     def __init__(self, num_classes: int, ignore_index: int, *, with_windows: bool, with_flow: bool) -> None:
+        self.confusion = ConfusionMatrix(num_classes, ignore_index)
+        self.sequences: list[str] = []
         self._num_classes, self._ignore_index = num_classes, ignore_index
         self._with_windows, self._with_flow = with_windows, with_flow
         self._sequence: str | None = None
         self._labelled_in_block = 0
         self._blocks: list[dict[str, np.ndarray]] = []
 
-    def update(self, image: np.ndarray, label_map: np.ndarray, truth: np.ndarray, sequence: str) -> None:
+    def update(self, image: np.ndarray, label_map: np.ndarray, truth: np.ndarray, sequence: str) -> dict[str, float]:
         """Measure a frame.
 
         Args:
@@ -40,6 +46,9 @@ class Scorer:
             label_map: predicted class ids, (H, W).
             truth: class ids, (H, W); all unlabelled for a frame without ground truth.
             sequence: name of the video it comes from.
+
+        Returns:
+            Its own figures, as ``Scores.figures``: of mVC that of the window it ends, of TC the step to it.
 
         Raises:
             InputError: the sizes differ, or the truth holds an id outside the classes.
@@ -49,7 +58,9 @@ class Scorer:
             self._sequence = sequence
             self._video = VideoConsistency(WINDOWS, self._ignore_index)
             self._temporal = TemporalConsistency(self._num_classes)
-        sums = {"labels": tallies(confusion.confusion(label_map, truth, self._num_classes, self._ignore_index))}
+        counts = confusion.confusion(label_map, truth, self._num_classes, self._ignore_index)
+        self.confusion.counts += counts
+        sums = {"labels": tallies(counts)}
         if self._with_windows:
             sums["windows"] = self._video.update(label_map, truth)
         if self._with_flow:
@@ -57,12 +68,14 @@ class Scorer:
         # Frames without ground truth open no block: passes with and without them stay comparable.
         is_labelled = bool(sums["labels"][1].any())
         if is_first or (is_labelled and self._labelled_in_block == BLOCK_FRAMES):
-            self._blocks.append(sums)
+            self._blocks.append({name: of_frame.copy() for name, of_frame in sums.items()})
+            self.sequences.append(sequence)
             self._labelled_in_block = 0
         else:
             for name, block in self._blocks[-1].items():
                 block += sums[name]
         self._labelled_in_block += is_labelled
+        return {key: float(value) for key, value in figures(sums).items()}
 
     def scores(self) -> "Scores":
         """What the frames so far came to."""

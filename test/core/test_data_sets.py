@@ -120,8 +120,8 @@ class TestCityscapes:
 
     def test_only_what_a_label_needs_is_read(self, tmp_path):
         data = open_data_set("cityscapes", write_cityscapes(tmp_path), "val")
-        assert data.around_labels(6) == [*range(13, 20), *range(43, 50)]
-        assert data.around_labels(0) == data.labelled
+        assert data.around_targets(6) == [*range(13, 20), *range(43, 50)]
+        assert data.around_targets(0) == data.labelled
 
     def test_images_alone_are_no_video(self, tmp_path):
         data = open_data_set("cityscapes", write_cityscapes(tmp_path, sequence=False), "val")

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -7,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from fake_camvid import write_camvid, write_frame
-from fake_data_sets import WRITERS, write_cityscapes
+from fake_data_sets import WRITERS, write_cityscapes, write_vspw
 
-from sdcpc_core import evaluation
+from sdcpc_core import evaluation_pass
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError, InputError, OutputError
-from sdcpc_core.evaluation import evaluate, score
+from sdcpc_core.evaluation import evaluate
+from sdcpc_core.evaluation_pass import Answer, plan, score
 from sdcpc_core.info import info
 from sdcpc_core.labels import CAMVID, LabelSet
 from sdcpc_core.metrics import Scores
@@ -87,7 +89,12 @@ def test_frames_a_second_apart_are_no_video(checkpoint, root, tmp_path, capsys):
     assert "TC" not in report
     assert "references_minus_self" not in report
     assert report["mIoU"] == report["self"]["mIoU"]
-    assert "1.0 s apart" in capsys.readouterr().out
+    assert report["passes"] == {"self": [], "neighbours": [1, 2]}
+    gain = report["neighbours_minus_self"]["mIoU"]["value"]
+    assert gain == pytest.approx(report["neighbours"]["mIoU"] - report["self"]["mIoU"], abs=0.011)
+    told = capsys.readouterr().out
+    assert "1.0 s apart" in told
+    assert "1 s and 2 s older" in told
 
 
 def test_the_report_tells_what_the_model_costs(checkpoint, root, tmp_path):
@@ -102,24 +109,29 @@ def test_the_report_tells_what_the_model_costs(checkpoint, root, tmp_path):
     assert not report.keys() & {"TC", "TC_flow", "TC_unoccluded"}
 
 
-def test_a_missing_library_is_told_before_the_work(checkpoint, root):
-    program = """
+@pytest.mark.parametrize(("library", "extra"), [("torchmetrics", "train"), ("jinja2", "report")])
+def test_a_missing_library_is_told_before_the_work(checkpoint, root, tmp_path, library, extra):
+    program = f"""
 import sys
-sys.modules["torchmetrics"] = None  # makes the import fail
+sys.modules["{library}"] = None  # makes the import fail
 from sdcpc_core.cli import main
 sys.exit(main())
 """
-    command = [sys.executable, "-c", program, "evaluate", *arguments(checkpoint, root)]
+    run = arguments(checkpoint, root, "--out", str(tmp_path / "out"))
+    command = [sys.executable, "-c", program, "evaluate", *run]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "torchmetrics" in result.stderr
-    assert "'.[train]'" in result.stderr
+    assert library in result.stderr
+    assert f"'.[{extra}]'" in result.stderr
 
 
 def test_a_perfect_answer_scores_a_hundred(root):
     data = open_data_set("camvid", root, "val")
-    labelled = ((frame, np.where(frame.label_map == 255, 0, frame.label_map)) for frame in data)
-    figures = score(labelled, CAMVID, is_video=True).figures()
+    answers = (
+        Answer(index, frame, np.where(frame.label_map == 255, 0, frame.label_map), 1.0)
+        for index, frame in enumerate(data)
+    )
+    figures = score(answers, CAMVID, is_video=True).scores.figures()
     assert figures["mIoU"] == figures["WIoU"] == figures["pixel_accuracy"] == 100
     assert np.isnan(figures["mVC16"])
 
@@ -158,19 +170,19 @@ def test_references_of_a_sparse_video_are_its_own_frames(tmp_path, monkeypatch):
     data = open_data_set("cityscapes", root, "val")
     checkpoint = random_weights(tmp_path / "random.safetensors", data.labels)
 
-    label = evaluation.label
+    label = evaluation_pass.label
 
-    def recorded(segmenter, frames, **options):
-        frames = list(frames)
-        seen.append([frame.stamp_ns for frame in frames])
-        return label(segmenter, frames, **options)
+    def recorded(segmenter, data, indices, **options):
+        indices = list(indices)
+        seen.append(indices)
+        return label(segmenter, data, indices, **options)
 
-    monkeypatch.setattr(evaluation, "label", recorded)
+    monkeypatch.setattr(evaluation_pass, "label", recorded)
     run = [str(checkpoint), "--data", "cityscapes", "--root", str(root), "--device", "cpu"]
     evaluate(["--checkpoint", *run])
     with_references, alone = seen
-    assert with_references == [data.records[index].stamp_ns for index in (*range(13, 20), *range(43, 50))]
-    assert alone == [data.records[index].stamp_ns for index in (19, 49)]
+    assert with_references == [*range(13, 20), *range(43, 50)]
+    assert alone == [19, 49]
 
 
 def test_an_older_result_is_kept(checkpoint, root, tmp_path):
@@ -200,6 +212,117 @@ def test_a_full_disk_leaves_nothing(checkpoint, root, tmp_path, full_disk):
 def test_frames_of_two_sizes_are_told_before_the_work(checkpoint, tmp_path, monkeypatch):
     root = write_camvid(tmp_path)
     write_frame(root, "val", "0016E5_07973", size_hw=(48, 64))
-    monkeypatch.setattr(evaluation, "label", None)
+    monkeypatch.setattr(evaluation_pass, "label", None)
     with pytest.raises(InputError, match=r"0016E5_07973\.png is 64x48"):
         evaluate(arguments(checkpoint, root))
+
+
+def test_references_are_planned_by_how_close_frames_lie(root):
+    video, pictures = (open_data_set("camvid", root, split) for split in ("val", "train"))
+    assert plan(video, 2, None, (3, 6)) == {"references": (3, 6), "self": ()}
+    assert plan(video, 2, (1, 2), (3, 6)) == {"references": (1, 2), "self": ()}
+    assert plan(video, 0, None, (3, 6)) == {"self": ()}
+    assert plan(pictures, 2, None, (3, 6)) == {"self": (), "neighbours": (1, 2)}
+    assert plan(pictures, 2, (2, 3), (3, 6)) == {"references": (2, 3), "self": ()}
+
+
+def test_single_images_have_no_neighbours(tmp_path):
+    data = open_data_set("cityscapes", write_cityscapes(tmp_path, sequence=False), "val")
+    assert plan(data, 2, None, (3, 6)) == {"self": ()}
+
+
+def test_an_evaluation_says_what_another_has_to_know_to_stand_beside_it(checkpoint, root, tmp_path):
+    run = arguments(checkpoint, root, "--out", str(tmp_path / "out"), "--no-flow")
+    evaluate(run)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["model"] == "sdcpc_mit_b0"
+    assert report["label_set"] == CAMVID.to_dict()
+    assert report["passes"] == {"references": [3, 6], "self": []}
+    assert report["command"].startswith("sdcpc evaluate --checkpoint ")
+    assert report["evaluation_fps"] <= 1e3 * 7 / (7 * report["latency_ms"]["median"] / 2), "slower than its steps"
+    assert len(list((tmp_path / "out" / "labels_self").iterdir())) == 7
+
+
+class TestPredictions:
+    def predict(self, kind, root, split, out, *more):
+        labels = open_data_set(kind, root, "train").labels
+        checkpoint = random_weights(root.parent / "random.safetensors", labels)
+        run = ["--checkpoint", str(checkpoint), "--data", kind, "--root", str(root), "--device", "cpu", "--no-flow"]
+        evaluate([*run, "--split", split, "--save-predictions", str(out), *more])
+        return sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
+
+    def test_cityscapes_wants_label_ids_by_the_names_of_the_images(self, tmp_path):
+        root = write_cityscapes(tmp_path / "data")
+        found = self.predict("cityscapes", root, "val", tmp_path / "out", "--out", str(tmp_path / "report"))
+        assert found == ["frankfurt_000000_000294_leftImg8bit.png", "frankfurt_000000_000576_leftImg8bit.png"]
+        label_ids = cv2.imread(str(tmp_path / "out" / found[0]), cv2.IMREAD_UNCHANGED)
+        ours = cv2.imread(str(tmp_path / "report" / "labels" / "frankfurt_000000_000294.png"), cv2.IMREAD_UNCHANGED)
+        expected = np.vectorize(TRAIN_LABEL_IDS.__getitem__)(ours)
+        np.testing.assert_array_equal(label_ids, expected)
+
+    def test_vspw_wants_a_folder_per_clip(self, tmp_path):
+        found = self.predict("vspw", write_vspw(tmp_path / "data"), "val", tmp_path / "out")
+        assert found == [f"2_b/{5 + 2 * index:08}.png" for index in range(10)]
+        assert cv2.imread(str(tmp_path / "out" / found[0]), cv2.IMREAD_UNCHANGED).shape == (64, 80)
+
+    @pytest.mark.parametrize("kind", ["camvid", "cityscapes", "vspw", "folder"])
+    def test_a_split_without_labels_is_predicted(self, kind, tmp_path, capsys):
+        root, split, expected = unlabelled(kind, tmp_path / "data")
+        assert len(self.predict(kind, root, split, tmp_path / "out")) == expected
+        assert "no labels, predictions only" in capsys.readouterr().out
+        assert json.loads((tmp_path / "out" / "report.json").read_text())["frames"] == expected
+        with pytest.raises(ConfigError, match="nothing for --out"):
+            self.predict(kind, root, split, tmp_path / "again", "--out", str(tmp_path / "report"))
+        if kind != "cityscapes":  # whose test has masks, all void
+            with pytest.raises(InputError):
+                open_data_set(kind, root, split)
+
+    def test_masks_of_one_s_own_are_not_replaced(self, tmp_path):
+        root = write_camvid(tmp_path / "data")
+        with pytest.raises(OutputError, match="no earlier result"):
+            self.predict("camvid", root, "val", root / "valannot", "--overwrite")
+        assert len(list((root / "valannot").iterdir())) == 7
+
+    def test_predictions_are_replaced_when_told(self, tmp_path):
+        root = write_camvid(tmp_path / "data")
+        assert len(self.predict("camvid", root, "val", tmp_path / "out")) == 7
+        (tmp_path / "out" / "stale.png").touch()
+        with pytest.raises(OutputError, match="exists"):
+            self.predict("camvid", root, "val", tmp_path / "out")
+        assert len(self.predict("camvid", root, "val", tmp_path / "out", "--overwrite")) == 7
+
+    def test_outputs_have_folders_of_their_own(self, tmp_path):
+        root = write_camvid(tmp_path / "data")
+        with pytest.raises(ConfigError, match="lie in one another"):
+            self.predict("camvid", root, "val", tmp_path / "out" / "labels", "--out", str(tmp_path / "out"))
+
+    def test_a_full_disk_leaves_no_predictions(self, tmp_path, full_disk):
+        root = write_camvid(tmp_path / "data")
+        shutil.rmtree(root / "valannot")
+        checkpoint = random_weights(tmp_path / "random.safetensors")
+        before = sorted(tmp_path.iterdir())
+        with full_disk(16), pytest.raises(OutputError, match=r"cannot write .*out: "):
+            evaluate(arguments(checkpoint, root, "--save-predictions", str(tmp_path / "out")))
+        assert sorted(tmp_path.iterdir()) == before
+
+
+TRAIN_LABEL_IDS = dict(enumerate((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)))
+"""Label id of each train id, as the benchmark's own table has them."""
+
+
+def unlabelled(kind, root):
+    """A data set with a split without labels; returns root, split and how many frames are to be predicted."""
+    if kind == "camvid":
+        shutil.rmtree(write_camvid(root) / "valannot")
+        return root, "val", 7
+    WRITERS[kind](root)
+    if kind == "cityscapes":
+        for folder in ("leftImg8bit_sequence", "gtFine"):
+            shutil.copytree(root / folder / "val", root / folder / "test")
+        return root, "test", 2
+    if kind == "vspw":
+        shutil.copytree(root / "data" / "2_b" / "origin", root / "data" / "3_c" / "origin")
+        (root / "test.txt").write_text("3_c\n")
+        return root, "test", 10
+    shutil.rmtree(root / "masks" / "val")
+    return root, "val", 15

@@ -3,7 +3,7 @@ import pytest
 
 from sdcpc_core.errors import InputError
 from sdcpc_core.labels import CAMVID, LabelSet
-from sdcpc_core.visualization import SheetRow, contact_sheet, legend, overlay
+from sdcpc_core.visualization import SheetRow, contact_sheet, legend, overlay, picture_sheet
 
 
 @pytest.fixture
@@ -67,3 +67,16 @@ def test_contact_sheet_places_the_pictures(frame):
 def test_contact_sheet_needs_a_row():
     with pytest.raises(InputError, match="at least one frame"):
         contact_sheet([], CAMVID)
+
+
+def test_a_heading_that_is_too_wide_loses_its_middle(frame):
+    def heading(name: str) -> np.ndarray:
+        return picture_sheet([name, "b"], ["0.0 s"], [[frame, frame]], CAMVID, cell_width_px=120)[16 : 16 + 26]
+
+    long = heading("runs/camvid_resnet18_seed1/evaluation_of_the_best_weights")
+    assert (long[:, 16 + 120 : 16 + 126] == 255).all(), "it does not reach into the next column"
+    assert (long[:, 16 + 60 : 16 + 120] < 255).any(), "it fills its own"
+    np.testing.assert_array_equal(long[:, 16 + 126 :], heading("a")[:, 16 + 126 :])
+    other = heading("runs/camvid_resnet18_seed1/evaluation_of_the_last_weights 2")
+    assert (long != other).any(), "the end is shown"
+    assert heading("a" * 500).shape == long.shape
