@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if num_classes is None:
             num_classes = ClipData(config).labels.num_classes
             print(f"{device_name(torch.device('cpu'))}\n\n{loader_table(config, arguments)}\n")
+        print(f"{device_name(device)}, K = {num_classes}\n\n{step_table(config, num_classes, arguments)}")
     except SdcpcError as err:
         raise SystemExit(f"training_speed: {err}") from err
-    print(f"{device_name(device)}, K = {num_classes}\n\n{step_table(config, num_classes, arguments)}")
 
 
 def loader_table(config: TrainConfig, arguments: argparse.Namespace) -> Table:
