@@ -18,7 +18,7 @@ class BestWeights(Callback):
     """Scores each validation and keeps the best weights as ``best.safetensors`` in the run's folder.
 
     The trained module has the ``model`` to save, its ``labels``, its ``pretraining`` and, of its latest validation, the
-    ``confusion``.
+    ``confusion``, which it can gather from all processes. The first of these prints and saves.
 
     Args:
         config: the run.
@@ -35,17 +35,23 @@ class BestWeights(Callback):
         self._best_miou = -1.0
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.gather_confusion()
         miou = pl_module.confusion.mIoU()
-        pl_module.log("val/mIoU", miou, prog_bar=True)
+        pl_module.log("val/mIoU", miou, prog_bar=True, rank_zero_only=True)
         best = miou > self._best_miou
+        if best:
+            self._best_miou = miou
+        if trainer.is_global_zero:
+            self._report(trainer, miou, best)
+            if best:
+                self._save(pl_module, trainer.global_step)
+
+    def _report(self, trainer: L.Trainer, miou: float, best: bool) -> None:
         loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
         get_console().print(
             f"step {trainer.global_step}/{self._config.schedule.max_steps}: loss {loss:.3f}, val mIoU {miou:.2f}"
             + (", the best so far" if best else "")
         )
-        if best:
-            self._best_miou = miou
-            self._save(pl_module, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_miou": self._best_miou}

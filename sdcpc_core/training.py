@@ -1,7 +1,6 @@
 """What training does in a step; the loop is Lightning's."""
 
 import logging
-from collections import deque
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.clips import ClipSample
-from sdcpc_core.data.dataset import LabelledFrame
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.losses import segmentation_loss
@@ -22,8 +20,11 @@ from sdcpc_core.models.sdcpc import SDCPC, StaticState
 from sdcpc_core.models.video_model import FrameState, VideoModel, split_state
 from sdcpc_core.ops.upsample_argmax import upsample_argmax
 from sdcpc_core.pretrained import load_backbone_weights
+from sdcpc_core.processes import sum_over_processes
 from sdcpc_core.prototype_losses import prototype_losses
-from sdcpc_core.training_config import ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from sdcpc_core.training_config import ModelConfig, TrainConfig
+from sdcpc_core.training_data import ValidationFrame
+from sdcpc_core.training_optimizer import learning_rate_factor, parameter_groups
 
 EXPLOSION_FACTOR = 100.0
 
@@ -51,11 +52,12 @@ class SegmentationModule(L.LightningModule):
         labels: classes of the data set.
 
     Attributes:
+        config: the run.
         model: the network.
         labels: its classes.
         num_frames: of a clip it trains on.
         pretraining: of the weights it starts from.
-        confusion: of the latest validation.
+        confusion: of the latest validation, in this process's share of it until ``gather_confusion``.
         identity: name, classes and complete options of the model; a resumed run must have the same.
 
     Raises:
@@ -70,17 +72,18 @@ class SegmentationModule(L.LightningModule):
         if config.schedule.static_share > 0 and not isinstance(self.model, SDCPC):
             raise ConfigError(f"{config.model.name} has no static part to train alone; set schedule.static_share to 0")
         self.register_buffer("_class_weights", class_weights, persistent=False)
-        self._config = config
+        self.config = config
         self.num_frames = 1 + len(self.model.reference_ages_s)
-        self._states: deque[FrameState] = deque(maxlen=self.num_frames)
-        self._sequence = ""
+        self._static = False
+        self._share_of_time = 0.0
+        self._states: dict[int, FrameState] = {}
         self.confusion = ConfusionMatrix(self.labels.num_classes, self.labels.ignore_index)
 
     @property
     def identity(self) -> dict[str, Any]:
         options = {f"model.options.{option}": value for option, value in self.model.options.items()}
         # As many other classes have the same shapes.
-        return {"model.name": self._config.model.name, "classes": list(self.labels.names), **options}
+        return {"model.name": self.config.model.name, "classes": list(self.labels.names), **options}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model"] = self.identity
@@ -89,16 +92,28 @@ class SegmentationModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.pretraining = Pretraining(**checkpoint["pretraining"])
 
+    def begin_round(self) -> int:
+        """Choose what the coming round trains: the static part alone, or all. Every process must call this.
+
+        Returns:
+            How many frames its clips have.
+        """
+        self._read_clock()
+        share = self.config.schedule.static_share
+        self._static = share == 1 or self._progress(self.global_step) < share
+        return 1 if self._static else self.num_frames
+
     def on_train_batch_start(self, batch: ClipSample, batch_idx: int) -> None:
-        # Whatever a model draws from the global generator is then the same in a resumed run.
-        torch.manual_seed(hash((self._config.seed, self.global_step)))
+        self._read_clock()
+        # Whatever a model draws from the global generator is then the same in a resumed run, and another in each batch.
+        torch.manual_seed(hash((self.config.seed, self.global_rank, self.current_epoch, batch_idx)))
 
     def training_step(self, batch: ClipSample, batch_idx: int) -> Tensor:
-        if self._progress(self.global_step) < self._config.schedule.static_share:
+        if self._static:
             loss = self._static_loss(self.model.encode(batch.frames[:, -1]), batch.labels[:, -1])
         else:
             loss = self._clip_loss(batch)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def _clip_loss(self, clips: ClipSample) -> Tensor:
@@ -109,12 +124,12 @@ class SegmentationModule(L.LightningModule):
             return self._cross_entropy(self.model.align(target, references[::-1]), labels[:, -1])
         loss = self._class_loss(self.model.aggregate(target, references[::-1]), labels[:, -1])
         if references:
-            loss = loss + self._config.loss.static_weight * self._static_loss(state, labels.flatten(0, 1))
+            loss = loss + self.config.loss.static_weight * self._static_loss(state, labels.flatten(0, 1))
         return loss
 
     def _class_loss(self, aligned: Tensor, labels: Tensor) -> Tensor:
         # L of Eq. (7); the paper gives neither weights nor temperature.
-        head, config = self.model.head, self._config.loss
+        head, config = self.model.head, self.config.loss
         variates = head.variates(aligned)
         logits = head.logits(variates)
         cross_entropy = self._cross_entropy(logits, labels)
@@ -126,9 +141,8 @@ class SegmentationModule(L.LightningModule):
             ignore_index=self.labels.ignore_index,
             temperature=config.temperature,
         )
-        self.log_dict(
-            {"train/cross_entropy": cross_entropy, "train/contrast": contrast, "train/redundancy": redundancy}
-        )
+        terms = {"train/cross_entropy": cross_entropy, "train/contrast": contrast, "train/redundancy": redundancy}
+        self.log_dict(terms, sync_dist=True)
         return cross_entropy + config.contrast_weight * contrast + config.redundancy_weight * redundancy
 
     def _static_loss(self, state: StaticState, labels: Tensor) -> Tensor:
@@ -142,25 +156,31 @@ class SegmentationModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.confusion = ConfusionMatrix(self.labels.num_classes, self.labels.ignore_index)
-        self._sequence = ""
+        self._states.clear()
 
-    def validation_step(self, frame: LabelledFrame, batch_idx: int) -> None:
-        if frame.sequence != self._sequence:
-            self._sequence = frame.sequence
-            self._states.clear()
-        self._states.append(self.model.encode(frame.image.permute(2, 0, 1)[None]))
-        newest_first = [*self._states][::-1]
-        # At the start of a sequence the oldest frame there is stands in for those before it.
-        references = [newest_first[min(age, len(newest_first) - 1)] for age in range(1, self.num_frames)]
-        logits = self.model.align(newest_first[0], references)
+    def validation_step(self, batch: ValidationFrame, batch_idx: int) -> None:
+        frame, index, references = batch
+        oldest = index - self.config.data.reference_offsets[-1]
+        self._states = {known: state for known, state in self._states.items() if known >= oldest}
+        self._states[index] = self.model.encode(frame.image.permute(2, 0, 1)[None])
+        if references is None:
+            return
+        states = [self._states[reference] for reference in references[: self.num_frames - 1]]
+        logits = self.model.align(self._states[index], states)
         label_map = upsample_argmax(logits, frame.label_map.shape).label_map[0]
         self.confusion.update(label_map.cpu().numpy(), frame.label_map.cpu().numpy())
 
+    def gather_confusion(self) -> None:
+        """Sum the confusion over the processes' shares. Every process must call this, once after a validation."""
+        share = torch.from_numpy(self.confusion.counts).to(self.device)
+        self.confusion.counts = sum_over_processes(share).cpu().numpy()
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        config = self._config.optimizer
-        optimizer = torch.optim.AdamW(_parameter_groups(self.model, config), lr=config.learning_rate, fused=True)
+        groups = parameter_groups(self.model, self.config.optimizer)
+        # The fused kernel would take gradients that are still scaled, of which a norm says nothing.
+        optimizer = torch.optim.AdamW(groups, fused=self.trainer.precision != "16-mixed")
         scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(self._config.schedule, step, self._progress(step))
+            optimizer, lambda step: learning_rate_factor(self.config.schedule, step, self._progress(step))
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -170,23 +190,26 @@ class SegmentationModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        limit = self._config.optimizer.max_gradient_norm
+        limit = self.config.optimizer.max_gradient_norm
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
         self.log("train/gradient_norm", norm)
+        self.log_dict({f"train/learning_rate_{group['part']}": group["lr"] for group in optimizer.param_groups})
         if not torch.isfinite(norm):
             _logger.warning("step %d: the gradient is not finite; the step is skipped", self.global_step)
             optimizer.zero_grad()
         elif norm > EXPLOSION_FACTOR * limit:
             _logger.warning("step %d: gradient norm %.3g, %.0f times the limit", self.global_step, norm, norm / limit)
 
+    def _read_clock(self) -> None:
+        minutes = self.config.schedule.max_time_minutes
+        if minutes is not None:
+            timer = next(callback for callback in self.trainer.callbacks if isinstance(callback, Timer))
+            # That of the first process, so that all change rate and phase together.
+            self._share_of_time = self.trainer.strategy.broadcast(timer.time_elapsed() / (60 * minutes))
+
     def _progress(self, step: int) -> float:
         # Share of the steps or of the time that has passed, whichever is nearer its end.
-        schedule = self._config.schedule
-        share_of_time = 0.0
-        timer = next((c for c in self.trainer.callbacks if isinstance(c, Timer)), None)
-        if timer is not None and schedule.max_time_minutes:
-            share_of_time = timer.time_elapsed() / (60 * schedule.max_time_minutes)
-        return min(max(step / schedule.max_steps, share_of_time), 1.0)
+        return min(max(step / self.config.schedule.max_steps, self._share_of_time), 1.0)
 
 
 def initial_model(config: ModelConfig, labels: LabelSet) -> tuple[VideoModel, Pretraining]:
@@ -213,16 +236,3 @@ def initial_model(config: ModelConfig, labels: LabelSet) -> tuple[VideoModel, Pr
             f"but the run trains {config.name} {fresh.options} for {labels.name}"
         )
     return model.train(), Pretraining(config.checkpoint.name, header.provenance.get("licence_note"))
-
-
-def learning_rate_factor(schedule: ScheduleConfig, step: int, progress: float) -> float:
-    """Linear warm-up over steps, then polynomial decay to zero at the end of the run (progress 1)."""
-    return min((step + 1) / max(schedule.warmup_steps, 1), 1.0) * (1.0 - progress) ** schedule.power
-
-
-def _parameter_groups(model: torch.nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]

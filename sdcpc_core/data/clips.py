@@ -1,5 +1,6 @@
-"""Training samples: clips of three frames."""
+"""Training samples: clips of three frames, or their last frame alone."""
 
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,10 +18,10 @@ from sdcpc_core.data.transforms import (
     warp_image,
     warp_label_map,
 )
+from sdcpc_core.errors import ConfigError
 
-REFERENCE_OFFSETS = (3, 6)
-"""The references lie this many frames before the target, at 15 Hz."""
-MAX_FRAMES = 1 + len(REFERENCE_OFFSETS)
+MAX_FRAMES = 3
+"""A target and its two references."""
 CLIP_RATE_HZ = 15.0
 TRAINING_SEEDS = range(0, 10_000_000)
 """Synthetic drives of training. Evaluation and demo take theirs from 20 000 000 on, so that none is ever seen."""
@@ -39,7 +40,7 @@ class ClipSample(NamedTuple):
     """One training sample, or a batch of them once collated.
 
     Attributes:
-        frames: (T, 3, H, W) uint8 RGB, oldest first: of t-6, t-3 and the target t the last T.
+        frames: (T, 3, H, W) uint8 RGB, oldest first: of the farther and the nearer reference and the target the last T.
         labels: (T, H, W) uint8 class ids of the frames, 255 unlabelled; of the references, some have no labels.
     """
 
@@ -48,10 +49,17 @@ class ClipSample(NamedTuple):
 
 
 class SampleKey(NamedTuple):
-    """Names one sample of the endless training stream."""
+    """Names one sample of the endless training stream.
+
+    Attributes:
+        epoch: which pass over the labelled frames.
+        index: of the labelled frame.
+        num_frames: T of the sample, 1..3; the draws do not depend on it.
+    """
 
     epoch: int
     index: int
+    num_frames: int = MAX_FRAMES
 
 
 class _RawClip(NamedTuple):
@@ -78,7 +86,10 @@ class TrainingClips(Dataset[ClipSample]):
         crop_hw: size of the clips (pixels).
         scale_range: smallest and largest resize factor.
         synthetic_fraction: share of the clips that come from the synthetic drive, 0..1.
-        num_frames: T, 1..3; a per-frame model needs the target alone.
+        reference_offsets: how many frames before the target its references lie, the nearer first.
+
+    Raises:
+        ConfigError: the synthetic drive is shorter than the offsets.
     """
 
     def __init__(
@@ -89,48 +100,53 @@ class TrainingClips(Dataset[ClipSample]):
         crop_hw: tuple[int, int],
         scale_range: tuple[float, float],
         synthetic_fraction: float,
-        num_frames: int = MAX_FRAMES,
+        reference_offsets: tuple[int, int],
     ) -> None:
+        if synthetic_fraction and reference_offsets[1] >= SYNTHETIC_FRAMES:
+            raise ConfigError(
+                f"data.reference_offsets is {list(reference_offsets)}, but a synthetic drive has {SYNTHETIC_FRAMES} "
+                "frames; take smaller ones or set data.synthetic_fraction to 0"
+            )
         self._data = data
         self._seed = seed
         self._crop_hw = crop_hw
         self._scale_range = scale_range
         self._synthetic_fraction = synthetic_fraction
-        self._num_frames = num_frames
+        self._offsets = reference_offsets[::-1]
 
     def __len__(self) -> int:
         return len(self._data.labelled)
 
     def __getitem__(self, key: SampleKey) -> ClipSample:
-        rng = np.random.default_rng((self._seed, *key))
+        rng = np.random.default_rng((self._seed, key.epoch, key.index))
         if rng.random() < self._synthetic_fraction:
-            images, label_maps, motion = self._synthetic(rng, key.epoch)
+            images, label_maps, motion = self._synthetic(rng, key)
         else:
-            images, label_maps, motion = self._of_data(rng, self._data.labelled[key.index])
+            images, label_maps, motion = self._of_data(rng, self._data.labelled[key.index], key.num_frames)
         crop = random_crop_matrix(rng, label_maps[-1], self._crop_hw, self._scale_range)
         matrices = [crop @ move for move in motion]
         frames = [warp_image(image, matrix, self._crop_hw) for image, matrix in zip(images, matrices, strict=True)]
         labels = [warp_label_map(ids, matrix, self._crop_hw) for ids, matrix in zip(label_maps, matrices, strict=True)]
         return ClipSample(np.stack(_photometry(rng, frames)).transpose(0, 3, 1, 2).copy(), np.stack(labels))
 
-    def _of_data(self, rng: Generator, index: int) -> _RawClip:
+    def _of_data(self, rng: Generator, index: int, num_frames: int) -> _RawClip:
         target = self._data[index]
         size_hw = target.label_map.shape
-        references = self._data.references(index, REFERENCE_OFFSETS[::-1])
+        references = self._data.references(index, self._offsets)
         if references is None:
-            motion = random_ego_motion(rng, size_hw)[-self._num_frames :]
+            motion = random_ego_motion(rng, size_hw)[-num_frames:]
             return _RawClip([target.image] * len(motion), [target.label_map] * len(motion), motion)
-        references = references[len(references) + 1 - self._num_frames :]
+        references = references[len(references) + 1 - num_frames :]
         frames = [*(self._data[reference] for reference in references), target]
         for reference, frame in zip(references, frames, strict=False):
             check_sequence(self._data.records[reference], frame.label_map.shape, size_hw)
         motion = [np.eye(3)] * len(frames)
         return _RawClip([frame.image for frame in frames], [frame.label_map for frame in frames], motion)
 
-    def _synthetic(self, rng: Generator, epoch: int) -> _RawClip:
-        drive = _training_drive(self._seed, epoch + int(rng.integers(SYNTHETIC_DRIVES)))
-        target = int(rng.integers(max(REFERENCE_OFFSETS), SYNTHETIC_FRAMES))
-        offsets = (*REFERENCE_OFFSETS[::-1], 0)[-self._num_frames :]
+    def _synthetic(self, rng: Generator, key: SampleKey) -> _RawClip:
+        drive = _training_drive(self._seed, key.epoch + int(rng.integers(SYNTHETIC_DRIVES)))
+        target = int(rng.integers(max(self._offsets), SYNTHETIC_FRAMES))
+        offsets = (*self._offsets, 0)[-key.num_frames :]
         frames = [drive.frame(target - offset) for offset in offsets]
         motion = [np.eye(3)] * len(frames)
         return _RawClip([frame.image for frame in frames], [frame.label_map for frame in frames], motion)
@@ -156,18 +172,37 @@ class SampleStream(Sampler[SampleKey]):
     """The endless stream of shuffled epochs, cut into rounds.
 
     Round r always yields the same samples, so training resumed at the start of a round sees what the unbroken
-    training would have seen.
+    training would have seen. Processes that train together share each batch: its first ``batch_size`` samples are the
+    first process's, the next ones the second's.
 
     Args:
         num_samples: in one epoch.
-        round_length: samples in a round.
+        round_length: samples of this process in a round, a multiple of ``batch_size``.
         seed: of the shuffling.
+        batch_size: samples of this process in a batch.
+        rank: number of this process.
+        num_processes: how many there are.
+        clip_length: asked at the start of each round for the number of frames of its samples.
     """
 
-    def __init__(self, num_samples: int, round_length: int, seed: int) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        round_length: int,
+        seed: int,
+        *,
+        batch_size: int = 1,
+        rank: int = 0,
+        num_processes: int = 1,
+        clip_length: Callable[[], int] = lambda: MAX_FRAMES,
+    ) -> None:
         self._num_samples = num_samples
         self._round_length = round_length
         self._seed = seed
+        self._batch_size = batch_size
+        self._rank = rank
+        self._num_processes = num_processes
+        self._clip_length = clip_length
         self._round = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -177,11 +212,14 @@ class SampleStream(Sampler[SampleKey]):
     def __len__(self) -> int:
         return self._round_length
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[SampleKey]:
+        num_frames = self._clip_length()
         start = self._round * self._round_length
         shuffled_epoch, order = -1, np.empty(0, int)
-        for position in range(start, start + self._round_length):
-            epoch, rank = divmod(position, self._num_samples)
+        for sample in range(start, start + self._round_length):
+            batch, place = divmod(sample, self._batch_size)
+            position = (batch * self._num_processes + self._rank) * self._batch_size + place
+            epoch, turn = divmod(position, self._num_samples)
             if epoch != shuffled_epoch:
                 shuffled_epoch, order = epoch, np.random.default_rng((self._seed, epoch)).permutation(self._num_samples)
-            yield SampleKey(epoch, int(order[rank]))
+            yield SampleKey(epoch, int(order[turn]), num_frames)

@@ -26,7 +26,8 @@ from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.models.video_model import split_state
 from sdcpc_core.prototype_losses import prototype_losses
 from sdcpc_core.train_command import train
-from sdcpc_core.training import SegmentationModule, initial_model, learning_rate_factor
+from sdcpc_core.training import SegmentationModule, initial_model
+from sdcpc_core.training_checkpoint import check_resumable
 from sdcpc_core.training_config import (
     DataConfig,
     LossConfig,
@@ -35,8 +36,8 @@ from sdcpc_core.training_config import (
     TrainConfig,
     parse_config,
 )
-from sdcpc_core.training_data import ClipData, ValidationFrames
-from sdcpc_core.training_run import check_resumable, moving_average
+from sdcpc_core.training_data import ClipData, ValidationFrames, evenly_spread, validation_targets
+from sdcpc_core.training_optimizer import learning_rate_factor, moving_average
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
 SMALL = ModelConfig("sdcpc_mit_b0", {"channels": 32})
@@ -194,7 +195,7 @@ def test_every_model_trains_and_logs_its_losses(root, tmp_path, monkeypatch, nam
     (log,) = tmp_path.glob("logs/*/metrics.csv")
     columns = log.read_text().splitlines()[0].split(",")
     assert {column for column in columns if column.startswith("train/")} == {
-        f"train/{term}" for term in {"loss", "gradient_norm", *terms}
+        f"train/{term}" for term in {"loss", "gradient_norm", "learning_rate_encoder", "learning_rate_head", *terms}
     }
 
 
@@ -318,7 +319,7 @@ def test_the_loss_is_the_sum_the_paper_prints(temperature):
     module.eval()  # no path is dropped at random
     torch.nn.init.normal_(module.model.head.decide.weight)  # so that it sees several classes
     logged = {}
-    module.log_dict = logged.update
+    module.log_dict = lambda terms, **_: logged.update(terms)
     frames = torch.randint(0, 256, (1, 3, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     far, near, target = split_state(module.model.encode(frames[0]), 1, 3)
     variates = module.model.head.variates(module.model.aggregate(target, (near, far)))
@@ -482,7 +483,7 @@ def test_every_kind_of_data_is_trained_on(kind, tmp_path):
     data = open_data_set(kind, data_root, "train")
     assert header.labels == data.labels
     assert header.provenance["data"].startswith(data.title)
-    assert header.provenance["val_protocol"].endswith("val, every 3rd frame; the weights were selected on it")
+    assert header.provenance["val_protocol"].endswith("val, one frame in 3; the weights were selected on it")
 
 
 def test_the_synthetic_drive_has_camvid_s_classes(tmp_path):
@@ -491,20 +492,48 @@ def test_the_synthetic_drive_has_camvid_s_classes(tmp_path):
         train(small_run("cityscapes", data_root, tmp_path / "run", "--data.synthetic_fraction=0.5"))
 
 
+def validation_frames(data, offsets=(3, 6), limit=None) -> ValidationFrames:
+    targets = evenly_spread(validation_targets(data, stride=offsets[0]), limit)
+    return ValidationFrames(data, targets, offsets)
+
+
 def test_validation_frames_are_targets_and_their_references(tmp_path):
     sparse = open_data_set("cityscapes", WRITERS["cityscapes"](tmp_path / "sparse"), "val")
-    assert ValidationFrames(sparse).indices == [13, 16, 19, 43, 46, 49]
+    frames = validation_frames(sparse)
+    assert frames.indices == [13, 16, 19, 43, 46, 49]
+    assert [(index, references) for _, index, references in frames if references] == [(19, [16, 13]), (49, [46, 43])]
+    assert validation_frames(sparse, offsets=(1, 10)).indices == [9, 18, 19, 39, 48, 49]
     mixed = open_data_set("folder", WRITERS["folder"](tmp_path / "mixed"), "val")
-    frames = ValidationFrames(mixed)
+    frames = validation_frames(mixed)
     names = [mixed.records[index].name for index in frames.indices]
     assert names == ["alone", *(f"hall/frame{number}" for number in (0, 1, 4, 7, 10, 13))]
-    assert [frames[0].sequence, frames[1].sequence] == ["alone", "hall"]
+    assert frames[0].references == [0, 0], "no video: its own references"
 
 
-def test_validation_of_camvid_is_every_third_frame(root):
+def test_validation_of_camvid_is_one_frame_in_three(root):
     val = open_data_set("camvid", root, "val")
-    assert ValidationFrames(val).indices == [0, 3, 6]
+    frames = validation_frames(val)
+    assert [(index, references) for _, index, references in frames] == [(0, [0, 0]), (3, [0, 0]), (6, [3, 0])]
     train = open_data_set("camvid", root, "train")
-    frames = ValidationFrames(train)
-    assert frames.indices == [0, 1, 2, 3]
-    assert len({frame.sequence for frame in frames}) == 4, "a second apart: each its own reference"
+    frames = validation_frames(train)
+    assert [(index, references) for _, index, references in frames] == [(i, [i, i]) for i in range(4)]
+
+
+def test_a_long_validation_is_thinned_and_says_so(root, tmp_path):
+    assert evenly_spread(range(10), 4) == [0, 2, 5, 7]
+    assert evenly_spread(range(3), 500) == evenly_spread(range(3), None) == [0, 1, 2]
+    train(arguments(root, tmp_path, "--schedule.max_steps=2", "--data.max_validation_frames=2"))
+    _, header = load_checkpoint(tmp_path / "best.safetensors")
+    assert header.provenance["val_protocol"].endswith(
+        "val, one frame in 3, 2 of these 3, evenly spread; the weights were selected on it"
+    )
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 5])
+def test_processes_share_a_validation_without_cutting_off_references(root, num_processes):
+    frames = validation_frames(open_data_set("camvid", root, "val"))
+    shares = [frames.share(rank, num_processes) for rank in range(num_processes)]
+    scored = [index for share in shares for _, index, references in share if references]
+    assert scored == [0, 3, 6]
+    for share in shares:
+        assert {*share.indices} >= {reference for _, _, references in share for reference in references or ()}

@@ -19,7 +19,7 @@ from sdcpc_core.data.transforms import (
     warp_image,
     warp_label_map,
 )
-from sdcpc_core.errors import InputError
+from sdcpc_core.errors import ConfigError, InputError
 
 
 def stripes(size_hw=(60, 80)) -> np.ndarray:
@@ -104,14 +104,14 @@ def camvid(tmp_path_factory) -> DataSet:
     return open_data_set("camvid", write_camvid(tmp_path_factory.mktemp("camvid")), "train")
 
 
-def clips(camvid, seed=0, synthetic_fraction=0.0, num_frames=3) -> TrainingClips:
+def clips(camvid, seed=0, synthetic_fraction=0.0) -> TrainingClips:
     return TrainingClips(
         camvid,
         seed=seed,
         crop_hw=(64, 96),
         scale_range=(0.5, 2.0),
         synthetic_fraction=synthetic_fraction,
-        num_frames=num_frames,
+        reference_offsets=(3, 6),
     )
 
 
@@ -125,7 +125,7 @@ def test_a_sample_has_three_labelled_frames(camvid):
 def test_a_shorter_clip_lacks_the_oldest_frames(camvid, synthetic_fraction):
     whole = clips(camvid, 5, synthetic_fraction)[SampleKey(2, 1)]
     for num_frames in (1, 2):
-        frames, labels = clips(camvid, 5, synthetic_fraction, num_frames)[SampleKey(2, 1)]
+        frames, labels = clips(camvid, 5, synthetic_fraction)[SampleKey(2, 1, num_frames)]
         assert frames.shape == (num_frames, 3, 64, 96)
         assert (labels == whole.labels[-num_frames:]).all()
 
@@ -185,22 +185,34 @@ def write_moving_bar(root, split="train"):
     return open_data_set("folder", root, split)
 
 
-def test_a_video_gives_its_own_references(tmp_path, without_photometry):
+def still_clips(data, reference_offsets=(3, 6)) -> TrainingClips:
+    return TrainingClips(
+        data,
+        seed=1,
+        crop_hw=(64, 96),
+        scale_range=(1.0, 1.0),
+        synthetic_fraction=0.0,
+        reference_offsets=reference_offsets,
+    )
+
+
+@pytest.mark.parametrize(("offsets", "shifts"), [((3, 6), [12, 12]), ((1, 9), [32, 4])])
+def test_a_video_gives_its_own_references(tmp_path, without_photometry, offsets, shifts):
     data = write_moving_bar(tmp_path)
-    clip = TrainingClips(data, seed=1, crop_hw=(64, 96), scale_range=(1.0, 1.0), synthetic_fraction=0.0)
+    clip = still_clips(data, offsets)
     position = [record.name for record in data.records].index("hall/frame10")
     frames, labels = clip[SampleKey(0, data.labelled.index(position))]
     starts = [float(np.flatnonzero((label_map == 1).any(axis=0)).mean()) for label_map in labels]
     step = np.diff(starts)
-    assert abs(step) == pytest.approx([12, 12], abs=1), "t-6, t-3 and t, four pixels a frame"
-    assert step[0] == pytest.approx(step[1], abs=1), "one crop and flip for all three"
+    assert abs(step) == pytest.approx(shifts, abs=1), "four pixels a frame"
+    assert len(set(np.sign(step))) == 1, "one crop and flip for all three"
     for frame, label_map in zip(frames, labels, strict=True):
         assert ((frame[0] > 135) == (label_map == 1)).mean() > 0.98, "picture and labels move together"
 
 
 def test_references_are_clamped_at_the_start(tmp_path, without_photometry):
     data = write_moving_bar(tmp_path)
-    clip = TrainingClips(data, seed=1, crop_hw=(64, 96), scale_range=(1.0, 1.0), synthetic_fraction=0.0)
+    clip = still_clips(data)
     position = [record.name for record in data.records].index("hall/frame0")
     frames, labels = clip[SampleKey(0, data.labelled.index(position))]
     assert (frames == frames[0]).all()
@@ -209,7 +221,7 @@ def test_references_are_clamped_at_the_start(tmp_path, without_photometry):
 
 def test_labels_of_references_may_be_missing(tmp_path):
     data = open_data_set("cityscapes", write_cityscapes(tmp_path), "train")
-    clip = TrainingClips(data, seed=0, crop_hw=(64, 96), scale_range=(1.0, 1.0), synthetic_fraction=0.0)
+    clip = still_clips(data)
     assert len(clip) == 1
     _, labels = clip[SampleKey(0, 0)]
     assert (labels[:2] == 255).all()
@@ -220,7 +232,7 @@ def test_frames_of_two_sizes_make_no_clip(tmp_path):
     write_cityscapes(tmp_path)
     write_image(tmp_path / "leftImg8bit_sequence/train/aachen/aachen_000003_000016_leftImg8bit.png", size_hw=(32, 48))
     data = open_data_set("cityscapes", tmp_path, "train")
-    clip = TrainingClips(data, seed=0, crop_hw=(64, 96), scale_range=(1.0, 1.0), synthetic_fraction=0.0)
+    clip = still_clips(data)
     with pytest.raises(InputError, match=r"000016_leftImg8bit\.png is 48x32"):
         clip[SampleKey(0, 0)]
 
@@ -231,7 +243,7 @@ def test_label_maps_of_two_bytes_are_unlabelled_outside():
 
 
 def test_rounds_cut_one_endless_stream():
-    long, short = SampleStream(10, 30, seed=3), SampleStream(10, 6, seed=3)
+    long, short = SampleStream(10, 30, seed=3), SampleStream(10, 6, seed=3, batch_size=2)
     rounds = []
     for index in range(5):
         short.set_epoch(index)
@@ -240,3 +252,27 @@ def test_rounds_cut_one_endless_stream():
     assert sorted(key.index for key in rounds[10:20]) == list(range(10)), "each epoch sees every frame once"
     assert {key.epoch for key in rounds[10:20]} == {1}
     assert [key.index for key in rounds[:10]] != [key.index for key in rounds[10:20]]
+
+
+def test_processes_share_the_batches_of_one():
+    shares = []
+    for rank in range(3):
+        share = SampleStream(10, 4, seed=3, batch_size=2, rank=rank, num_processes=3)
+        share.set_epoch(1)
+        shares.append(list(share))
+    whole = SampleStream(10, 12, seed=3, batch_size=6)
+    whole.set_epoch(1)
+    assert [key for batch in (0, 2) for share in shares for key in share[batch : batch + 2]] == list(whole)
+
+
+def test_a_round_asks_once_how_long_its_clips_are():
+    lengths = iter([1, 3])
+    rounds = SampleStream(10, 4, seed=3, clip_length=lambda: next(lengths))
+    assert [{key.num_frames for key in rounds} for _ in range(2)] == [{1}, {3}]
+
+
+def test_a_drive_too_short_for_the_references_is_told(camvid):
+    with pytest.raises(ConfigError, match=r"data\.reference_offsets is \[3, 150\]"):
+        TrainingClips(
+            camvid, seed=0, crop_hw=(64, 96), scale_range=(1, 1), synthetic_fraction=0.5, reference_offsets=(3, 150)
+        )
