@@ -64,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments, settings = _parser().parse_known_args(argv)
     try:
         config, _ = parse_config(settings)
-        # One process measures itself, batch by batch.
-        config = replace(config, devices=1, num_nodes=1, schedule=replace(config.schedule, accumulate_batches=1))
+        # One process measures itself, batch by batch, as long as it takes.
+        schedule = replace(config.schedule, accumulate_batches=1, max_time_minutes=None)
+        config = replace(config, devices=1, num_nodes=1, schedule=schedule)
         device = find_device(config.device)
         num_classes = arguments.num_classes
         if num_classes is None:
@@ -93,7 +94,7 @@ def loader_rate(config: TrainConfig, num_frames: int, seconds: float) -> float:
     """Samples per second of a loader that never waits for a step; the first half of the time is warm-up."""
     # One round without end.
     data = ClipData(replace(config, schedule=replace(config.schedule, max_steps=10**6, validate_every=10**6)))
-    data.num_frames = num_frames
+    data.clip_length = lambda: num_frames
     arrivals_s: list[float] = []
     begin_s = time.perf_counter()
     for _ in data.train_dataloader():
@@ -117,7 +118,7 @@ def step_table(config: TrainConfig, num_classes: int, arguments: argparse.Namesp
             costs, cells = [], []
             for num_frames in FRAMES.values():
                 # A process each: in a shared one, only the hungriest would show.
-                with get_context("spawn").Pool(1) as pool:
+                with get_context("spawn").Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
                     costs.append(pool.apply(step_cost, (case, num_classes, num_frames, arguments.steps)))
                 cost = costs[-1]
                 cells += [f"{cost.samples_per_s:.2f}", f"{cost.peak_memory_mb / 1024:.1f}"] if cost else ["–", "–"]
@@ -147,7 +148,7 @@ def step_cost(config: TrainConfig, num_classes: int, num_frames: int, steps: int
     with tempfile.TemporaryDirectory() as run_dir:
         config = replace(config, schedule=schedule, run_dir=Path(run_dir))
         module = SegmentationModule(config, torch.ones(num_classes), labels)
-        if num_frames > module.num_frames:
+        if module.begin_round() != num_frames:
             return None
         data = NoiseClips(config, num_classes, num_frames)
         trainer = build_trainer(config, data)
