@@ -3,7 +3,9 @@
 python benchmarks/training_speed.py --config config/train/camvid_resnet18.yaml --data.root DIR
 python benchmarks/training_speed.py --config config/train/vspw_sdcpc_mit_b1.yaml --num-classes 124
 
-All keys of ``sdcpc train`` may follow. Prints Markdown. With --num-classes it reads no data: the step alone.
+All keys of ``sdcpc train`` may follow. Prints Markdown. With --num-classes it reads no data: the step alone. On a busy
+machine, --clock processor --workers 0 counts the seconds of the processor instead of those of the wall; with
+OMP_NUM_THREADS=1 in the environment, one core's.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from torch.utils.data import DataLoader
 
 from sdcpc_core.arguments import positive_number, size_hw
 from sdcpc_core.data.clips import ClipSample
-from sdcpc_core.errors import SdcpcError
+from sdcpc_core.errors import ConfigError, SdcpcError
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.progress import progress
 from sdcpc_core.report import device_name
@@ -42,6 +44,7 @@ FRAMES = {"single frames": 1, "clips": 3}
 WINDOWS = 5
 """Parts of a measurement of the loader; the median of their rates is told."""
 WARM_UP_STEPS = 3
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class StepCost:
     """What a training step takes.
 
     Attributes:
-        samples_per_s: by the median step.
+        samples_per_s: by the median step, in seconds of the clock.
         peak_memory_mb: of the whole process on a CPU, of what PyTorch allocates on a GPU (MiB).
         precision: as Lightning names it.
     """
@@ -64,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments, settings = _parser().parse_known_args(argv)
     try:
         config, _ = parse_config(settings)
+        if arguments.clock == "processor" and any(arguments.workers) and arguments.num_classes is None:
+            raise ConfigError("--clock processor sees nothing of loader processes; add --workers 0")
         # One process measures itself, batch by batch, as long as it takes.
         schedule = replace(config.schedule, accumulate_batches=1, max_time_minutes=None)
         config = replace(config, devices=1, num_nodes=1, schedule=schedule)
@@ -85,20 +90,22 @@ def loader_table(config: TrainConfig, arguments: argparse.Namespace) -> Table:
     with progress(cases, "loader") as measured:
         for share, workers in measured:
             data = replace(config.data, synthetic_fraction=share, workers=workers)
-            rates = [loader_rate(replace(config, data=data), frames, arguments.seconds) for frames in FRAMES.values()]
+            case = replace(config, data=data)
+            rates = [loader_rate(case, frames, arguments.seconds, arguments.clock) for frames in FRAMES.values()]
             rows.append([f"{share:.0%}", f"{workers}", *(f"{rate:.1f}" for rate in rates)])
-    return Table(["loader, synthetic share", "workers", *(f"{name}, samples/s" for name in FRAMES)], rows)
+    figures = [f"{name}, samples per {arguments.clock} s" for name in FRAMES]
+    return Table(["loader, synthetic share", "workers", *figures], rows)
 
 
-def loader_rate(config: TrainConfig, num_frames: int, seconds: float) -> float:
+def loader_rate(config: TrainConfig, num_frames: int, seconds: float, clock: str) -> float:
     """Samples per second of a loader that never waits for a step; the first half of the time is warm-up."""
     # One round without end.
     data = ClipData(replace(config, schedule=replace(config.schedule, max_steps=10**6, validate_every=10**6)))
     data.clip_length = lambda: num_frames
     arrivals_s: list[float] = []
-    begin_s = time.perf_counter()
+    begin_s = CLOCKS[clock]()
     for _ in data.train_dataloader():
-        arrivals_s.append(time.perf_counter() - begin_s)
+        arrivals_s.append(CLOCKS[clock]() - begin_s)
         if arrivals_s[-1] > seconds and len(arrivals_s) > 4 * WINDOWS:
             break
     edges = np.linspace(len(arrivals_s) // 2, len(arrivals_s) - 1, WINDOWS + 1).astype(int)
@@ -119,15 +126,17 @@ def step_table(config: TrainConfig, num_classes: int, arguments: argparse.Namesp
             for num_frames in FRAMES.values():
                 # A process each: in a shared one, only the hungriest would show.
                 with get_context("spawn").Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
-                    costs.append(pool.apply(step_cost, (case, num_classes, num_frames, arguments.steps)))
+                    costs.append(
+                        pool.apply(step_cost, (case, num_classes, num_frames, arguments.steps, arguments.clock))
+                    )
                 cost = costs[-1]
                 cells += [f"{cost.samples_per_s:.2f}", f"{cost.peak_memory_mb / 1024:.1f}"] if cost else ["–", "–"]
             rows.append([name, costs[0].precision, f"{crop_hw[0]}×{crop_hw[1]}", f"{batch_size}", *cells])
-    figures = [f"{name}, {figure}" for name in FRAMES for figure in ("samples/s", "peak GiB")]
+    figures = [f"{name}, {figure}" for name in FRAMES for figure in (f"samples per {arguments.clock} s", "peak GiB")]
     return Table(["step", "precision", "crop", "batch", *figures], rows)
 
 
-def step_cost(config: TrainConfig, num_classes: int, num_frames: int, steps: int) -> StepCost | None:
+def step_cost(config: TrainConfig, num_classes: int, num_frames: int, steps: int, clock: str) -> StepCost | None:
     """Train on one batch of noise, again and again, with the trainer of ``sdcpc train``.
 
     Args:
@@ -135,6 +144,7 @@ def step_cost(config: TrainConfig, num_classes: int, num_frames: int, steps: int
         num_classes: K.
         num_frames: of a sample; 1 is the phase of single frames.
         steps: how many are timed.
+        clock: one of ``CLOCKS``.
 
     Returns:
         The cost; None where the model takes fewer frames.
@@ -143,7 +153,7 @@ def step_cost(config: TrainConfig, num_classes: int, num_frames: int, steps: int
     warnings.filterwarnings("ignore", module="lightning")
     labels = LabelSet("noise", tuple(map(str, range(num_classes))), ((0, 0, 0),) * num_classes)
     is_static = num_frames == 1 and config.model.name.startswith("sdcpc_")
-    total, step_ends = WARM_UP_STEPS + steps, StepEnds()
+    total, step_ends = WARM_UP_STEPS + steps, StepEnds(clock)
     schedule = replace(config.schedule, max_steps=total, validate_every=total, static_share=float(is_static))
     with tempfile.TemporaryDirectory() as run_dir:
         config = replace(config, schedule=schedule, run_dir=Path(run_dir))
@@ -187,12 +197,16 @@ class NoiseClips(L.LightningDataModule):
 class StepEnds(Callback):
     """When each step ended, and what memory they took.
 
+    Args:
+        clock: one of ``CLOCKS``.
+
     Attributes:
         times_s: one for each step (s).
         peak_memory_mb: see ``StepCost``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: str) -> None:
+        self._now_s = CLOCKS[clock]
         self.times_s: list[float] = []
         self.peak_memory_mb = 0.0
 
@@ -204,7 +218,7 @@ class StepEnds(Callback):
             # Not getrusage: its high-water mark survives exec, so that a child starts with its parent's.
             status = Path("/proc/self/status").read_text(encoding="utf-8")
             self.peak_memory_mb = int(status.partition("VmHWM:")[2].split()[0]) / 2**10
-        self.times_s.append(time.perf_counter())
+        self.times_s.append(self._now_s())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", nargs="+", help="default: the config's, and so for the next two")
     parser.add_argument("--crops", type=size_hw, nargs="+", metavar="HxW", help="multiples of 32")
     parser.add_argument("--batches", type=int, nargs="+", help="samples in a batch")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="default: wall")
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each figure; default: 10")
     return parser
 

@@ -34,9 +34,9 @@ def test_the_step_is_that_of_the_phase(monkeypatch):
     aggregate = SDCPC.aggregate
     monkeypatch.setattr(SDCPC, "aggregate", lambda self, *states: aligned.append(1) or aggregate(self, *states))
 
-    single = training_speed.step_cost(config, num_classes=3, num_frames=1, steps=1)
+    single = training_speed.step_cost(config, num_classes=3, num_frames=1, steps=1, clock="wall")
     assert not aligned, "the phase of single frames has no references"
-    clips = training_speed.step_cost(config, num_classes=3, num_frames=3, steps=1)
+    clips = training_speed.step_cost(config, num_classes=3, num_frames=3, steps=1, clock="processor")
     assert len(aligned) == training_speed.WARM_UP_STEPS + 1
     for cost in (single, clips):
         assert cost.samples_per_s > 0
@@ -61,3 +61,8 @@ def test_tables_of_a_model_without_references(tmp_path, capsys, monkeypatch):
 def test_a_crop_that_does_not_fit_is_refused():
     with pytest.raises(SystemExit, match="multiples of 32"):
         training_speed.main([*SMALL, "--num-classes", "3", "--crops", "100x100"])
+
+
+def test_the_clock_of_the_processor_refuses_loader_processes():
+    with pytest.raises(SystemExit, match="--workers 0"):
+        training_speed.main([*SMALL, "--clock", "processor"])
