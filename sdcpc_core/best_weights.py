@@ -37,7 +37,7 @@ class BestWeights(Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         pl_module.gather_confusion()
         miou = pl_module.confusion.mIoU()
-        pl_module.log("val/mIoU", miou, prog_bar=True, rank_zero_only=True)
+        pl_module.log("val/mIoU", miou, prog_bar=True, sync_dist=True)
         best = miou > self._best_miou
         if best:
             self._best_miou = miou

@@ -75,7 +75,8 @@ def launch(config: TrainConfig, argv: Sequence[str]) -> None:
         local_addr="localhost" if config.num_nodes == 1 else None,
         max_restarts=0,
     )
-    # The processes speak for themselves.
+    # The processes speak for themselves, and not of parameters without gradients in one phase and none in the other.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.disable(logging.CRITICAL)
     try:
         elastic_launch(processes, sys.executable)("-c", PROGRAM, "train", *argv)

@@ -50,10 +50,12 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
         check_start(config, resume=resume)
         # Trained weights hold many subnormal floats, which slow a CPU down many times over.
         torch.set_flush_denormal(True)
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        for library in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(library).setLevel(logging.WARNING)
         # The run's folder is made on purpose, and torch's own names are Lightning's business.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
         warnings.filterwarnings("ignore", ".*LeafSpec")
+        warnings.filterwarnings("ignore", ".*broadcast_buffers")
         L.seed_everything(config.seed, verbose=False)
         data = ClipData(config)
         start = replace(config, model=config.model.fresh()) if resume else config

@@ -1,0 +1,108 @@
+"""Runs of several processes, which the tests start for real."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from fake_camvid import write_camvid
+
+pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
+
+from sdcpc_core.checkpoint import load_checkpoint
+from sdcpc_core.errors import ConfigError
+from sdcpc_core.models.mit import DropPath
+from sdcpc_core.train_command import train
+
+pytestmark = pytest.mark.timeout(300)  # starting them takes the better part of a minute on a busy machine
+SDCPC = [sys.executable, "-c", "import sys; from sdcpc_core.cli import main; sys.exit(main())"]
+WITHOUT_DROPPING = """
+import sys
+from sdcpc_core.models.mit import DropPath
+from sdcpc_core.train_command import train
+DropPath.forward = lambda self, x: x
+train(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+def arguments(root, run_dir, *more) -> list[str]:
+    return [
+        "--model.name=sdcpc_mit_b0", "--model.options={channels: 32}", f"--data.root={root}", f"--run_dir={run_dir}",
+        "--data.crop_hw=[32, 64]", "--data.workers=0", "--data.synthetic_fraction=0", "--schedule.validate_every=1",
+        "--schedule.warmup_steps=1", "--device=cpu", "--precision=fp32", "--half_weights=false", *more,
+    ]  # fmt: skip
+
+
+def logged(run_dir, column) -> list[float]:
+    (log,) = run_dir.glob("logs/*/metrics.csv")
+    return [float(row[column]) for row in csv.DictReader(log.open()) if row[column]]
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(DropPath, "forward", lambda self, x: x)
+    schedule = ("--schedule.max_steps=4", "--schedule.static_share=0.5", "--schedule.accumulate_batches=2")
+    train(arguments(root, tmp_path / "one", "--data.batch_size=2", *schedule))
+    program = tmp_path / "program.py"
+    program.write_text(WITHOUT_DROPPING)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(program)]
+    command = [*torchrun, *arguments(root, tmp_path / "two", "--data.batch_size=1", *schedule)]
+    together = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert together.returncode == 0, together.stderr
+
+    for column, count in (("train/loss", 4), ("train/gradient_norm", 4), ("train/contrast", 2), ("val/mIoU", 4)):
+        alone = logged(tmp_path / "one", column)
+        assert len(alone) == count
+        assert logged(tmp_path / "two", column) == pytest.approx(alone, rel=1e-3), column
+    assert together.stdout.count("initial weights") == 1
+    assert together.stdout.count("step 4/4") == 1
+    one, two = (load_checkpoint(tmp_path / run / "best.safetensors")[0] for run in ("one", "two"))
+    for expected, weights in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(weights, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_a_broken_image_in_one_process_ends_all_with_one_line(root, tmp_path):
+    broken = write_camvid(tmp_path / "camvid")
+    image = broken / "train" / "0001TP_006690.png"
+    image.write_bytes(image.read_bytes()[:100])
+    run = arguments(broken, tmp_path / "run", "--devices=2", "--data.batch_size=1")
+    result = subprocess.run([*SDCPC, "train", *run], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (
+        2, f"sdcpc train: error: {image} is cut off and not a whole image; copy or download it again\n"
+    )  # fmt: skip
+
+
+def test_an_interrupt_ends_all_processes_and_the_run_goes_on(root, tmp_path):
+    run_dir = tmp_path / "run"
+    run = arguments(root, run_dir, "--devices=2", "--data.batch_size=1", "--schedule.max_steps=10000")
+    with subprocess.Popen(
+        [*SDCPC, "train", *run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        end = time.monotonic() + 120
+        while not (run_dir / "last.ckpt").is_file():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors == f"interrupted; the same command with --resume continues from {run_dir / 'last.ckpt'}\n"
+    step = torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"]
+    # Another number of processes may go on.
+    train(arguments(root, run_dir, "--resume", "--data.batch_size=2", f"--schedule.max_steps={step + 1}"))
+    assert torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"] == step + 1
+
+
+def test_machines_that_know_no_meeting_place_are_told(root, tmp_path, monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(ConfigError, match="num_nodes is 2, but MASTER_ADDR and MASTER_PORT do not say"):
+        train(arguments(root, tmp_path / "run", "--num_nodes=2"))
