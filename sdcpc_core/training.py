@@ -12,6 +12,7 @@ from torch import Tensor
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import ConfigError
+from sdcpc_core.feature_damage import damaged
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.metrics import ConfusionMatrix
@@ -122,10 +123,11 @@ class SegmentationModule(L.LightningModule):
         *references, target = split_state(state, *frames.shape[:2])
         if not isinstance(self.model, SDCPC):
             return self._cross_entropy(self.model.align(target, references[::-1]), labels[:, -1])
-        loss = self._class_loss(self.model.aggregate(target, references[::-1]), labels[:, -1])
-        if references:
-            loss = loss + self.config.loss.static_weight * self._static_loss(state, labels.flatten(0, 1))
-        return loss
+        if not references:
+            return self._class_loss(target.static, labels[:, -1])
+        damaged_target = StaticState(damaged(target.static, self.config.loss.damaged_share))
+        loss = self._class_loss(self.model.aggregate(damaged_target, references[::-1]), labels[:, -1])
+        return loss + self.config.loss.static_weight * self._static_loss(state, labels.flatten(0, 1))
 
     def _class_loss(self, aligned: Tensor, labels: Tensor) -> Tensor:
         # L of Eq. (7); the paper gives neither weights nor temperature.

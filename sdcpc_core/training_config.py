@@ -103,16 +103,19 @@ class LossConfig:
         redundancy_weight: lambda2.
         temperature: tau of the contrast, on cosines.
         static_weight: of the cross-entropy on every single frame of a clip beside the loss on the aligned target.
+        damaged_share: of the clips whose target loses parts of its features, 0..1, so that references are needed.
     """
 
     contrast_weight: float = 0.1
     redundancy_weight: float = 0.1
     temperature: float = 0.1
     static_weight: float = 0.4
+    damaged_share: float = 0.5
 
     def __post_init__(self) -> None:
         for key in ("contrast_weight", "redundancy_weight", "static_weight"):
             _require(0 <= getattr(self, key) < math.inf, f"loss.{key}", getattr(self, key), "at least 0")
+        _require(0 <= self.damaged_share <= 1, "loss.damaged_share", self.damaged_share, "0..1")
         _require(0 < self.temperature < math.inf, "loss.temperature", self.temperature, "above 0")
 
 

@@ -79,7 +79,8 @@ class NoStage(nn.Module):
 class SelectiveCrossAttention(nn.Module):
     """CA: every target token attends to P tokens of the reference that its selector chooses.
 
-    Maps are (B, h, w, C).
+    It starts as the identity on the target: a network that learned on single frames goes on from where it was, instead
+    of unlearning a random mixture first. Maps are (B, h, w, C).
     """
 
     def __init__(self, channels: int, num_points: int, difference: Difference, weighting: Weighting) -> None:
@@ -91,6 +92,9 @@ class SelectiveCrossAttention(nn.Module):
         self.query, self.key, self.value = mlp(channels), mlp(channels), mlp(channels)
         self.output = nn.Linear(channels, channels)
         self.ffn = FeedForward(channels)
+        for last in (self.output, self.ffn.mlp[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, target: Tensor, reference: Tensor) -> Tensor:
         points = self.selector(target, reference)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sdcpc_core.ops.features import at_least_float32
 
@@ -63,4 +64,47 @@ def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
         (N, C), at least float32, also under autocast: bf16 sums drift.
     """
     table = at_least_float32(table)
-    return F.embedding_bag(indices, table, per_sample_weights=weights.to(table.dtype), mode="sum")
+    weights = weights.to(table.dtype)
+    if torch.is_grad_enabled() and (table.requires_grad or weights.requires_grad):
+        return _WeightedRows.apply(table, indices, weights)
+    return _sum_rows(table, indices, weights)
+
+
+def _sum_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+    return F.embedding_bag(indices, table, per_sample_weights=weights, mode="sum")
+
+
+class _WeightedRows(torch.autograd.Function):
+    """``weighted_rows`` whose gradient of the table is again a weighted sum of rows: of those of the output's gradient.
+
+    PyTorch's own backward sorts 64-bit indices on the CPU, which takes longer than all the rest of it.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(table, indices, weights)
+        return _sum_rows(table, indices, weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+        table, indices, weights = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        of_table = of_weights = None
+        if ctx.needs_input_grad[0]:
+            # For every row of the table, the places where it is read.
+            places = indices.flatten().int().argsort()
+            start = torch.bincount(indices.flatten(), minlength=len(table)).cumsum(0).roll(1)
+            start[0] = 0
+            of_table = F.embedding_bag(
+                places // indices.shape[1],
+                gradient,
+                start,
+                per_sample_weights=weights.flatten()[places],
+                mode="sum",
+            )
+        if ctx.needs_input_grad[2]:
+            with torch.enable_grad():
+                weights = weights.detach().requires_grad_()
+                (of_weights,) = torch.autograd.grad(_sum_rows(table.detach(), indices, weights), weights, gradient)
+        return of_table, None, of_weights

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sdcpc_core.models.dssa import PointSelector
+from sdcpc_core.models.dssa import SelectiveCrossAttention
 from sdcpc_core.models.video_model import VideoModel
 
 
@@ -16,11 +16,13 @@ def moving_frames(count: int, size_hw: tuple[int, int], seed: int = 0) -> list[n
     return [np.ascontiguousarray(picture[3 * i : 3 * i + height, 2 * i : 2 * i + width]) for i in range(count)]
 
 
-def perturb_selectors(model: VideoModel, seed: int = 0) -> VideoModel:
-    """Move the zero-initialised selectors: at their start every reference is looked at alike."""
+def wake_alignment(model: VideoModel, seed: int = 0) -> VideoModel:
+    """Draw what starts at zero in the alignment: until then references change nothing and are looked at alike."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, PointSelector):
-            for parameter in module.locate.parameters():
+        if isinstance(module, SelectiveCrossAttention):
+            for parameter in module.selector.locate.parameters():
                 parameter.data.normal_(std=0.3, generator=generator)
+            for last in (module.output, module.ffn.mlp[-1]):
+                last.weight.data.normal_(std=last.in_features**-0.5, generator=generator)
     return model.eval()

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from moving_frames import perturb_selectors
+from moving_frames import wake_alignment
 
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.models import MODEL_NAMES, build_model
@@ -74,7 +74,7 @@ def test_parts_can_be_left_out_and_chosen(options):
 
 @pytest.mark.parametrize("options", [{"interleave": "columns"}, {"weighting": "raw"}], ids=str)
 def test_choices_without_parameters_change_the_answer(options):
-    default = perturb_selectors(build_model("sdcpc_mit_b0", 3))
+    default = wake_alignment(build_model("sdcpc_mit_b0", 3))
     other = build_model("sdcpc_mit_b0", 3, **options).eval()
     if options == {"interleave": "columns"}:
         # Its kernels look along the other axis.
@@ -104,8 +104,14 @@ def test_selectors_that_look_far_outside_do_no_harm():
         assert model(clip_for(model, 64, 96)).isfinite().all()
 
 
+def test_alignment_starts_as_the_identity_on_the_target():
+    dssa = build_model("sdcpc_mit_b0", 3).dssa
+    target, near, far = torch.randn(3, 2, 4, 6, 128)
+    torch.testing.assert_close(dssa(target, near, far), target, rtol=0, atol=0)
+
+
 def test_two_stages_are_the_four_units_of_the_paper():
-    dssa = perturb_selectors(build_model("sdcpc_mit_b0", 3)).dssa
+    dssa = wake_alignment(build_model("sdcpc_mit_b0", 3)).dssa
     coarse, fine = dssa.coarse, dssa.fine
     assert (coarse.selector.difference, fine.selector.difference) == (Difference.ROWS, Difference.SUBTRACTION)
     target, near, far = torch.randn(3, 1, 4, 6, 128)
@@ -117,7 +123,7 @@ def test_two_stages_are_the_four_units_of_the_paper():
 
 @pytest.mark.parametrize("name", ["sdcpc_mit_b0", "segformer_resnet18"])
 def test_double_precision_agrees(name):
-    model = perturb_selectors(build_model(name, 3))
+    model = wake_alignment(build_model(name, 3))
     clip = clip_for(model, 64, 97)
     with torch.inference_mode():
         single = model(clip)
@@ -127,11 +133,11 @@ def test_double_precision_agrees(name):
 
 
 def test_a_stage_left_out_hands_on_its_target():
-    model = perturb_selectors(build_model("sdcpc_mit_b0", 3, fine_stage=False))
+    model = wake_alignment(build_model("sdcpc_mit_b0", 3, fine_stage=False))
     target, near, far = torch.randn(3, 1, 4, 4, 128)
     expected = model.dssa.coarse(target, model.dssa.coarse(near, far))
     torch.testing.assert_close(model.dssa(target, near, far), expected)
-    model = perturb_selectors(build_model("sdcpc_mit_b0", 3, coarse_stage=False))
+    model = wake_alignment(build_model("sdcpc_mit_b0", 3, coarse_stage=False))
     expected = model.dssa.fine(target, model.dssa.fine(near, far))
     torch.testing.assert_close(model.dssa(target, near, far), expected)
 
@@ -159,7 +165,7 @@ def test_the_published_size_of_b1():
 
 
 def test_a_clip_of_one_frame_is_its_own_reference():
-    model = perturb_selectors(build_model("sdcpc_mit_b0", 4))
+    model = wake_alignment(build_model("sdcpc_mit_b0", 4))
     frame = random_clip(1, 1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(model(frame), model(frame.repeat(1, 3, 1, 1, 1)))
@@ -167,7 +173,7 @@ def test_a_clip_of_one_frame_is_its_own_reference():
 
 @pytest.mark.parametrize("name", ["sdcpc_mit_b0", "sdcpc_resnet18"])
 def test_references_and_their_order_matter(name):
-    model = perturb_selectors(build_model(name, 4))
+    model = wake_alignment(build_model(name, 4))
     clip = random_clip(1, 3, 3, 64, 96)
     with torch.inference_mode():
         logits = model(clip)
@@ -176,7 +182,7 @@ def test_references_and_their_order_matter(name):
 
 
 def test_a_batch_is_its_clips():
-    model = perturb_selectors(build_model("sdcpc_mit_b0", 4))
+    model = wake_alignment(build_model("sdcpc_mit_b0", 4))
     clips = random_clip(3, 3, 3, 40, 56)
     with torch.inference_mode():
         together = model(clips)
@@ -185,7 +191,7 @@ def test_a_batch_is_its_clips():
 
 
 def test_every_parameter_learns():
-    model = perturb_selectors(build_model("sdcpc_mit_b0", 4, num_points=9)).train()
+    model = wake_alignment(build_model("sdcpc_mit_b0", 4, num_points=9)).train()
     for layer in (model.ssea.dcn.dcn.offset, model.ssea.dcn.dcn.modulation):
         torch.nn.init.normal_(layer.weight)  # zero at the start, which hides what lies before
     model(random_clip(2, 3, 3, 64, 64)).square().mean().backward()
@@ -246,7 +252,7 @@ def test_head_starts_as_the_mean_of_its_variates_votes(num_variates):
     ],
 )
 def test_both_halves_can_be_exported(name, options, part):
-    model = perturb_selectors(build_model(name, 3, **options))
+    model = wake_alignment(build_model(name, 3, **options))
     state = model.encode(random_clip(1, 3, 64, 64))
     references = [state] * len(model.reference_ages_s)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdcpc_core.ops.deform_conv import deformable_aggregation, regular_grid
+from sdcpc_core.ops.sampling import weighted_rows
 from sdcpc_core.ops.upsample_argmax import upsample_argmax
 from sdcpc_core.ops.window_attention import selective_window_attention
 
@@ -113,6 +114,29 @@ def test_window_attention_passes_gradients(weighting):
     points = torch.rand(1, 2, 3, 4, 2, generator=generator, dtype=torch.float64) * 4 - 1
     inputs = [tensor.requires_grad_() for tensor in (query, key, value, points)]
     torch.autograd.gradcheck(lambda *tensors: selective_window_attention(*tensors, weighting), inputs, atol=1e-6)
+
+
+@given(
+    rows=st.integers(1, 9),
+    bags=st.integers(1, 12),
+    width=st.integers(1, 5),
+    seed=st.integers(0, 2**32 - 1),
+    wanted=st.sampled_from([(True, True), (True, False), (False, True)]),
+)
+@settings(deadline=None, max_examples=60)
+def test_sums_of_rows_have_the_gradients_of_their_formula(rows, bags, width, seed, wanted):
+    generator = torch.Generator().manual_seed(seed)
+    indices = torch.randint(rows, (bags, width), generator=generator)  # some rows never, some several times in a bag
+    table = torch.randn(rows, 3, generator=generator, dtype=torch.float64).requires_grad_(wanted[0])
+    weights = torch.randn(bags, width, generator=generator, dtype=torch.float64).requires_grad_(wanted[1])
+    of_output = torch.randn(bags, 3, generator=generator, dtype=torch.float64)
+    inputs = [tensor for tensor in (table, weights) if tensor.requires_grad]
+    expected = (table[indices] * weights[..., None]).sum(1)
+    summed = weighted_rows(table, indices, weights)
+    torch.testing.assert_close(summed, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(summed, inputs, of_output), torch.autograd.grad(expected, inputs, of_output)
+    )
 
 
 def test_points_outside_the_reference_have_no_say():

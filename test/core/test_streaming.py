@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moving_frames import moving_frames, perturb_selectors
+from moving_frames import moving_frames, wake_alignment
 
 from sdcpc_core import CAMVID, ConfigError, InputError, Segmenter, StreamFrame, build_model
 from sdcpc_core.reference_cache import CachedFrame, NearestAgeCache
@@ -18,7 +18,7 @@ PERIOD_NS = 66_666_667  # 15 Hz
 @pytest.fixture(scope="module")
 def segmenter():
     torch.manual_seed(0)
-    return Segmenter(perturb_selectors(build_model("sdcpc_mit_b0", 11)), CAMVID, device="cpu")
+    return Segmenter(wake_alignment(build_model("sdcpc_mit_b0", 11)), CAMVID, device="cpu")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def clip_of(*frames):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(spied_logits):
-    model = perturb_selectors(build_model("sdcpc_mit_b0", 11))
+    model = wake_alignment(build_model("sdcpc_mit_b0", 11))
     for device in ("cpu", "cuda"):
         stream = Segmenter(model, CAMVID, device=device).stream()
         for i, frame in enumerate(moving_frames(8, (97, 130))):
@@ -81,7 +81,7 @@ def test_streaming_equals_the_clip(segmenter, spied_logits, by_age):
     ],
 )
 def test_every_kind_of_model_streams_as_it_clips(spied_logits, name, options):
-    model = perturb_selectors(build_model(name, 11, **options))
+    model = wake_alignment(build_model(name, 11, **options))
     stream = Segmenter(model, CAMVID, device="cpu").stream(reference_offsets=(3, 6))
     frames = moving_frames(8, (64, 97))
     for i, frame in enumerate(frames):
@@ -267,7 +267,7 @@ def test_a_camera_s_states_do_not_keep_the_others_memory(segmenter):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_streams_stay_close(precision, spied_logits):
-    model = perturb_selectors(build_model("sdcpc_mit_b0", 11))
+    model = wake_alignment(build_model("sdcpc_mit_b0", 11))
     frames = moving_frames(8, (64, 96))
     for chosen in ("fp32", precision):
         stream = Segmenter(model, CAMVID, device="cpu", precision=chosen).stream()

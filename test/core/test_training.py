@@ -15,6 +15,8 @@ from fake_data_sets import WRITERS
 
 pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
 
+from moving_frames import wake_alignment
+
 from sdcpc_core.best_weights import BestWeights
 from sdcpc_core.checkpoint import load_checkpoint, save_checkpoint
 from sdcpc_core.data.clips import ClipSample
@@ -315,8 +317,10 @@ UNTRAINED_LOG = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_the_loss_is_the_sum_the_paper_prints(temperature):
-    module = small_module(contrast_weight=0.5, redundancy_weight=2, temperature=temperature, static_weight=0)
-    module.eval()  # no path is dropped at random
+    module = small_module(
+        contrast_weight=0.5, redundancy_weight=2, temperature=temperature, static_weight=0, damaged_share=0
+    )
+    wake_alignment(module.model)  # and no path is dropped at random
     torch.nn.init.normal_(module.model.head.decide.weight)  # so that it sees several classes
     logged = {}
     module.log_dict = lambda terms, **_: logged.update(terms)
@@ -341,6 +345,24 @@ def test_the_loss_is_the_sum_the_paper_prints(temperature):
     )
     # L = L_CE + lambda1 L_CR + lambda2 L_MF
     assert loss.item() == pytest.approx((cross_entropy + 0.5 * contrast + 2 * redundancy).item(), rel=1e-4)
+
+
+@UNTRAINED_LOG
+def test_damage_is_done_to_the_target_alone():
+    clip = blocks_of_classes()
+
+    def loss(**options) -> float:
+        module = small_module(contrast_weight=0, redundancy_weight=0, **options)
+        wake_alignment(module.model)
+        torch.manual_seed(0)
+        return module._clip_loss(clip).item()
+
+    of_aligned = loss(static_weight=0, damaged_share=0)
+    of_damaged = loss(static_weight=0, damaged_share=1)
+    assert of_damaged != pytest.approx(of_aligned, rel=1e-3)
+    # The cross-entropy of the single frames, on S as it was encoded, is the rest.
+    of_frames = loss(static_weight=1, damaged_share=0) - of_aligned
+    assert loss(static_weight=1, damaged_share=1) - of_damaged == pytest.approx(of_frames, rel=1e-4)
 
 
 @UNTRAINED_LOG
@@ -422,6 +444,7 @@ def test_shipped_configs_parse(path):
         ("--loss.redundancy_weight=.nan", "loss.redundancy_weight is nan; it must be at least 0"),
         ("--loss.temperature=0", "loss.temperature is 0.0; it must be above 0"),
         ("--loss.static_weight=.inf", "loss.static_weight is inf"),
+        ("--loss.damaged_share=1.5", "loss.damaged_share is 1.5"),
         ("--optimizer.learning_rate=-1", "optimizer.learning_rate is -1.0; it must be above 0"),
         ("--optimizer.learning_rate=.inf", "optimizer.learning_rate is inf"),
         ("--optimizer.head_multiplier=0", "optimizer.head_multiplier is 0.0; it must be above 0"),
