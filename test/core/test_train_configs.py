@@ -58,7 +58,7 @@ def test_a_row_is_trained_as_the_papers_say(kind, family, backbone):
     assert (config.schedule.max_steps, config.schedule.warmup_steps) == (STEPS[kind], 1500)
     assert (config.schedule.power, config.schedule.static_share) == (1.0, 0.0)
     if family == "sdcpc":
-        assert config.loss == LossConfig(static_weight=0.0), "Eq. (7)"
+        assert config.loss == LossConfig(static_weight=0.0, damaged_share=0.0), "Eq. (7)"
 
 
 @pytest.mark.parametrize(("kind", "family", "backbone"), ROWS)
