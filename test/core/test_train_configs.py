@@ -1,5 +1,7 @@
 """The configs of training: one for each row that the papers publish, and those of the shipped kind of model."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from sdcpc_core.models import build_model
 from sdcpc_core.train_command import train
 from sdcpc_core.training_config import LossConfig, OptimizerConfig, TrainConfig, parse_config
 
-CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "config" / "train"
+PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 FROM_SCRATCH = {"camvid_resnet18", "camvid_mit_b0"}
 BACKBONES = {"vspw": ("mit_b1", "mit_b2", "mit_b5"), "cityscapes": ("mit_b0", "mit_b1", "resnet101"),
              "camvid": ("resnet101",)}  # fmt: skip
@@ -30,6 +34,11 @@ STEPS = {"vspw": 160_000, "cityscapes": 160_000, "camvid": 80_000}
 NUM_CLASSES = {"vspw": 124, "cityscapes": 19, "camvid": 11}
 PARAMETERS_M = {"sdcpc_mit_b1": 15.0, "sdcpc_mit_b2": 26.0, "sdcpc_mit_b5": 83.5, "segformer_mit_b1": 13.8}
 """Table 1 of the paper, where its rows and their decoders agree with one another."""
+COMMANDS = sorted({
+    command.replace("\\\n#", " ")
+    for text in (PAGE, *(path.read_text(encoding="utf-8") for path in sorted(CONFIGS.rglob("*.yaml"))))
+    for command in re.findall(r"sdcpc train (--config (?:[^`\n\\]|\\\n#)*)", text)
+})  # fmt: skip
 WRITERS = {"vspw": write_vspw, "cityscapes": write_cityscapes, "camvid": write_camvid}
 
 
@@ -38,7 +47,16 @@ def config_of(kind: str, family: str, backbone: str, *more: str) -> TrainConfig:
 
 
 def test_every_row_has_a_config_and_every_config_a_row():
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} - FROM_SCRATCH == {"_".join(row) for row in ROWS}
+    there = {path.stem for path in CONFIGS.glob("*.yaml")}
+    assert there - FROM_SCRATCH == {"_".join(row) for row in ROWS}
+    assert there <= set(re.findall(r"`(\w+)`", PAGE))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_and_of_the_configs_are_understood(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config, _ = parse_config(shlex.split(command))
+    assert config.run_dir != TrainConfig().run_dir, "each has a folder of its own"
 
 
 @pytest.mark.parametrize(("kind", "family", "backbone"), ROWS)
