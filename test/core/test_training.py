@@ -1,17 +1,14 @@
 import pickle
 import re
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from fake_camvid import write_camvid
-from fake_data_sets import WRITERS
+from small_runs import SMALL, arguments
 
 pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
 
@@ -20,7 +17,6 @@ from moving_frames import wake_alignment
 from sdcpc_core.best_weights import BestWeights
 from sdcpc_core.checkpoint import load_checkpoint, save_checkpoint
 from sdcpc_core.data.clips import ClipSample
-from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.losses import segmentation_loss
@@ -31,32 +27,16 @@ from sdcpc_core.train_command import train
 from sdcpc_core.training import SegmentationModule, initial_model
 from sdcpc_core.training_checkpoint import check_resumable
 from sdcpc_core.training_config import (
-    DataConfig,
     LossConfig,
     ModelConfig,
-    ScheduleConfig,
     TrainConfig,
     parse_config,
 )
-from sdcpc_core.training_data import ClipData, ValidationFrames, evenly_spread, validation_targets
-from sdcpc_core.training_optimizer import learning_rate_factor, moving_average
-
-CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
-SMALL = ModelConfig("sdcpc_mit_b0", {"channels": 32})
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     return write_camvid(tmp_path_factory.mktemp("camvid"))
-
-
-def arguments(root, run_dir, *more) -> list[str]:
-    return [
-        "--model.name=sdcpc_mit_b0", "--model.options={channels: 32}", f"--data.root={root}", f"--run_dir={run_dir}",
-        "--data.crop_hw=[32, 64]", "--data.batch_size=2", "--data.workers=0", "--data.synthetic_fraction=0",
-        "--schedule.max_steps=4", "--schedule.validate_every=2", "--schedule.warmup_steps=1",
-        "--schedule.static_share=0.25", "--device=cpu", "--precision=fp32", "--half_weights=false", *more,
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -286,18 +266,6 @@ def test_missing_data_are_named(tmp_path):
         train(arguments(tmp_path / "nowhere", tmp_path / "run"))
 
 
-def first_batch(root, workers) -> ClipSample:
-    config = TrainConfig(data=DataConfig(root=root, crop_hw=(32, 64), synthetic_fraction=0.5, workers=workers))
-    return next(iter(ClipData(config).train_dataloader()))
-
-
-def test_a_loader_process_gives_the_same_clips(root):
-    # OpenCV's threads of this process must not keep the loader waiting for threads it does not have.
-    cv2.cvtColor(np.zeros((720, 1280, 3), np.uint8), cv2.COLOR_BGR2RGB)
-    for here, there in zip(first_batch(root, 0), first_batch(root, 1), strict=True):
-        assert torch.equal(here, there)
-
-
 def small_module(model: ModelConfig = SMALL, **loss: float) -> SegmentationModule:
     torch.manual_seed(0)
     return SegmentationModule(TrainConfig(model=model, loss=LossConfig(**loss)), torch.ones(11), CAMVID)
@@ -399,164 +367,3 @@ def test_all_void_gives_finite_gradients():
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     assert gradients
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
-
-
-def test_learning_rate_warms_up_and_ends_at_zero():
-    schedule = ScheduleConfig(max_steps=200, validate_every=100, warmup_steps=10, power=1.0)
-    assert learning_rate_factor(schedule, 0, 0.0) == pytest.approx(0.1)
-    assert learning_rate_factor(schedule, 100, 0.5) == pytest.approx(0.5)
-    assert learning_rate_factor(schedule, 150, 1.0) == 0
-
-
-def test_the_average_forgets_the_initial_weights():
-    average, current = torch.zeros(1), torch.ones(1)
-    for count in range(1, 31):
-        average = moving_average(0.999)(average, current, count)
-    assert average.item() > 0.95
-
-
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configs_parse(path):
-    config, resume = parse_config(["--config", str(path), "--data.root", "elsewhere", "--optimizer.learning_rate=0.5"])
-    assert config.data.root == Path("elsewhere")
-    assert config.optimizer.learning_rate == 0.5
-    assert config.run_dir.name == path.stem
-    assert not resume
-
-
-@pytest.mark.parametrize(
-    ("argument", "complaint"),
-    [
-        ("--no.such.key=1", "no.such.key"),
-        ("--optimizer.learning_rate=fast", "learning_rate"),
-        ("--data.crop_hw=[30, 64]", "multiples of 32"),
-        ("--data.scale_range=[2.0, 0.5]", "scale_range"),
-        ("--data.synthetic_fraction=2", "synthetic_fraction"),
-        ("--data.batch_size=0", "data.batch_size is 0; it must be at least 1"),
-        (
-            "--data={batch_size: 1, crop_hw: [32, 32]}",
-            r"data\.batch_size is 1 and data\.crop_hw \[32, 32\]: .* enlarge",
-        ),
-        ("--data.reference_offsets=[6, 3]", r"data\.reference_offsets is \[6, 3\]; .* smaller first"),
-        ("--data.reference_offsets=[0, 3]", r"data\.reference_offsets is \[0, 3\]; .* at least 1"),
-        ("--data.max_validation_frames=0", "data.max_validation_frames is 0; it must be at least 1, or null"),
-        ("--loss.contrast_weight=-1", "loss.contrast_weight is -1.0; it must be at least 0"),
-        ("--loss.redundancy_weight=.nan", "loss.redundancy_weight is nan; it must be at least 0"),
-        ("--loss.temperature=0", "loss.temperature is 0.0; it must be above 0"),
-        ("--loss.static_weight=.inf", "loss.static_weight is inf"),
-        ("--loss.damaged_share=1.5", "loss.damaged_share is 1.5"),
-        ("--optimizer.learning_rate=-1", "optimizer.learning_rate is -1.0; it must be above 0"),
-        ("--optimizer.learning_rate=.inf", "optimizer.learning_rate is inf"),
-        ("--optimizer.head_multiplier=0", "optimizer.head_multiplier is 0.0; it must be above 0"),
-        ("--optimizer.ema_decay=5", "optimizer.ema_decay is 5.0; it must be at least 0 and below 1"),
-        ("--optimizer.weight_decay=-1", "optimizer.weight_decay"),
-        ("--optimizer.max_gradient_norm=0", "optimizer.max_gradient_norm"),
-        ("--optimizer.class_balance=-1", "optimizer.class_balance"),
-        ("--schedule.max_steps=201", "multiple of schedule.validate_every"),
-        ("--schedule.accumulate_batches=0", "schedule.accumulate_batches is 0; it must be at least 1"),
-        ("--schedule.max_time_minutes=-3", "schedule.max_time_minutes is -3.0; it must be above 0"),
-        ("--schedule.static_share=7", "schedule.static_share is 7.0; it must be 0..1"),
-        ("--schedule.warmup_steps=-1", "schedule.warmup_steps is -1; it must be at least 0"),
-        ("--schedule.power=-1", "schedule.power"),
-        ("--seed=-1", "seed is -1; it must be 0..4294967295"),
-        ("--devices=0", "devices is 0; it must be at least 1"),
-        ("--num_nodes=0", "num_nodes is 0; it must be at least 1"),
-        ("--config=absent.yaml", "absent.yaml"),
-    ],
-)
-def test_wrong_settings_are_named_in_one_line(argument, complaint):
-    with pytest.raises(ConfigError, match=complaint) as caught:
-        parse_config([argument])
-    assert "\n" not in str(caught.value)
-
-
-def test_a_checkpoint_and_encoder_weights_exclude_one_another():
-    with pytest.raises(ConfigError, match=r"model\.checkpoint is a\.st and model\.backbone_weights b\.pth; .* one of"):
-        parse_config(["--model.checkpoint=a.st", "--model.backbone_weights=b.pth"])
-
-
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"plain text " * 999])
-def test_a_config_that_is_none_is_an_error_in_one_line(tmp_path, content):
-    (tmp_path / "config").write_bytes(content)
-    with pytest.raises(ConfigError) as caught:
-        parse_config([f"--config={tmp_path / 'config'}"])
-    assert len(str(caught.value)) <= 500
-    assert "config" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_the_command_line_reports_errors_without_a_traceback(tmp_path):
-    program = "import sys; from sdcpc_core.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "train", "--precision=fp8"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr.startswith("sdcpc train: error:")
-    assert "Traceback" not in result.stderr
-
-
-def small_run(kind, root, run_dir, *more) -> list[str]:
-    return arguments(root, run_dir, f"--data.kind={kind}", "--schedule.max_steps=2", *more)
-
-
-@pytest.mark.parametrize("kind", ["cityscapes", "vspw", "folder"])
-def test_every_kind_of_data_is_trained_on(kind, tmp_path):
-    data_root = WRITERS[kind](tmp_path / "data")
-    train(small_run(kind, data_root, tmp_path / "run"))
-    _, header = load_checkpoint(tmp_path / "run" / "best.safetensors")
-    data = open_data_set(kind, data_root, "train")
-    assert header.labels == data.labels
-    assert header.provenance["data"].startswith(data.title)
-    assert header.provenance["val_protocol"].endswith("val, one frame in 3; the weights were selected on it")
-
-
-def test_the_synthetic_drive_has_camvid_s_classes(tmp_path):
-    data_root = WRITERS["cityscapes"](tmp_path / "data")
-    with pytest.raises(ConfigError, match=r"synthetic_fraction is 0.5.*set it to 0"):
-        train(small_run("cityscapes", data_root, tmp_path / "run", "--data.synthetic_fraction=0.5"))
-
-
-def validation_frames(data, offsets=(3, 6), limit=None) -> ValidationFrames:
-    targets = evenly_spread(validation_targets(data, stride=offsets[0]), limit)
-    return ValidationFrames(data, targets, offsets)
-
-
-def test_validation_frames_are_targets_and_their_references(tmp_path):
-    sparse = open_data_set("cityscapes", WRITERS["cityscapes"](tmp_path / "sparse"), "val")
-    frames = validation_frames(sparse)
-    assert frames.indices == [13, 16, 19, 43, 46, 49]
-    assert [(index, references) for _, index, references in frames if references] == [(19, [16, 13]), (49, [46, 43])]
-    assert validation_frames(sparse, offsets=(1, 10)).indices == [9, 18, 19, 39, 48, 49]
-    mixed = open_data_set("folder", WRITERS["folder"](tmp_path / "mixed"), "val")
-    frames = validation_frames(mixed)
-    names = [mixed.records[index].name for index in frames.indices]
-    assert names == ["alone", *(f"hall/frame{number}" for number in (0, 1, 4, 7, 10, 13))]
-    assert frames[0].references == [0, 0], "no video: its own references"
-
-
-def test_validation_of_camvid_is_one_frame_in_three(root):
-    val = open_data_set("camvid", root, "val")
-    frames = validation_frames(val)
-    assert [(index, references) for _, index, references in frames] == [(0, [0, 0]), (3, [0, 0]), (6, [3, 0])]
-    train = open_data_set("camvid", root, "train")
-    frames = validation_frames(train)
-    assert [(index, references) for _, index, references in frames] == [(i, [i, i]) for i in range(4)]
-
-
-def test_a_long_validation_is_thinned_and_says_so(root, tmp_path):
-    assert evenly_spread(range(10), 4) == [0, 2, 5, 7]
-    assert evenly_spread(range(3), 500) == evenly_spread(range(3), None) == [0, 1, 2]
-    train(arguments(root, tmp_path, "--schedule.max_steps=2", "--data.max_validation_frames=2"))
-    _, header = load_checkpoint(tmp_path / "best.safetensors")
-    assert header.provenance["val_protocol"].endswith(
-        "val, one frame in 3, 2 of these 3, evenly spread; the weights were selected on it"
-    )
-
-
-@pytest.mark.parametrize("num_processes", [1, 2, 5])
-def test_processes_share_a_validation_without_cutting_off_references(root, num_processes):
-    frames = validation_frames(open_data_set("camvid", root, "val"))
-    shares = [frames.share(rank, num_processes) for rank in range(num_processes)]
-    scored = [index for share in shares for _, index, references in share if references]
-    assert scored == [0, 3, 6]
-    for share in shares:
-        assert {*share.indices} >= {reference for _, _, references in share for reference in references or ()}

@@ -1,6 +1,5 @@
 """Runs of several processes, which the tests start for real."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_camvid import write_camvid
+from small_runs import arguments, logged
 
 pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
 
@@ -35,22 +35,9 @@ def root(tmp_path_factory) -> Path:
     return write_camvid(tmp_path_factory.mktemp("camvid"))
 
 
-def arguments(root, run_dir, *more) -> list[str]:
-    return [
-        "--model.name=sdcpc_mit_b0", "--model.options={channels: 32}", f"--data.root={root}", f"--run_dir={run_dir}",
-        "--data.crop_hw=[32, 64]", "--data.workers=0", "--data.synthetic_fraction=0", "--schedule.validate_every=1",
-        "--schedule.warmup_steps=1", "--device=cpu", "--precision=fp32", "--half_weights=false", *more,
-    ]  # fmt: skip
-
-
-def logged(run_dir, column) -> list[float]:
-    (log,) = run_dir.glob("logs/*/metrics.csv")
-    return [float(row[column]) for row in csv.DictReader(log.open()) if row[column]]
-
-
 def test_two_processes_train_as_one_with_the_whole_batch(root, tmp_path, monkeypatch):
     monkeypatch.setattr(DropPath, "forward", lambda self, x: x)
-    schedule = ("--schedule.max_steps=4", "--schedule.static_share=0.5", "--schedule.accumulate_batches=2")
+    schedule = ("--schedule.validate_every=1", "--schedule.static_share=0.5", "--schedule.accumulate_batches=2")
     train(arguments(root, tmp_path / "one", "--data.batch_size=2", *schedule))
     program = tmp_path / "program.py"
     program.write_text(WITHOUT_DROPPING)
@@ -82,8 +69,8 @@ def test_a_broken_image_in_one_process_ends_all_with_one_line(root, tmp_path):
 
 
 def test_an_interrupt_ends_all_processes_and_the_run_goes_on(root, tmp_path):
-    run_dir = tmp_path / "run"
-    run = arguments(root, run_dir, "--devices=2", "--data.batch_size=1", "--schedule.max_steps=10000")
+    run_dir, short_rounds = tmp_path / "run", "--schedule.validate_every=1"
+    run = arguments(root, run_dir, "--devices=2", "--data.batch_size=1", "--schedule.max_steps=10000", short_rounds)
     with subprocess.Popen(
         [*SDCPC, "train", *run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -98,7 +85,7 @@ def test_an_interrupt_ends_all_processes_and_the_run_goes_on(root, tmp_path):
     assert errors == f"interrupted; the same command with --resume continues from {run_dir / 'last.ckpt'}\n"
     step = torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"]
     # Another number of processes may go on.
-    train(arguments(root, run_dir, "--resume", "--data.batch_size=2", f"--schedule.max_steps={step + 1}"))
+    train(arguments(root, run_dir, "--resume", short_rounds, f"--schedule.max_steps={step + 1}"))
     assert torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"] == step + 1
 
 

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from fake_camvid import write_camvid
+from fake_data_sets import WRITERS
+from small_runs import arguments
+
+pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
+
+from sdcpc_core.checkpoint import load_checkpoint
+from sdcpc_core.data.clips import ClipSample
+from sdcpc_core.data.kinds import open_data_set
+from sdcpc_core.errors import ConfigError
+from sdcpc_core.train_command import train
+from sdcpc_core.training_config import DataConfig, TrainConfig
+from sdcpc_core.training_data import ClipData, ValidationFrames, evenly_spread, validation_targets
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+def first_batch(root, workers) -> ClipSample:
+    config = TrainConfig(data=DataConfig(root=root, crop_hw=(32, 64), synthetic_fraction=0.5, workers=workers))
+    return next(iter(ClipData(config).train_dataloader()))
+
+
+def test_a_loader_process_gives_the_same_clips(root):
+    # OpenCV's threads of this process must not keep the loader waiting for threads it does not have.
+    cv2.cvtColor(np.zeros((720, 1280, 3), np.uint8), cv2.COLOR_BGR2RGB)
+    for here, there in zip(first_batch(root, 0), first_batch(root, 1), strict=True):
+        assert torch.equal(here, there)
+
+
+def small_run(kind, root, run_dir, *more) -> list[str]:
+    return arguments(root, run_dir, f"--data.kind={kind}", "--schedule.max_steps=2", *more)
+
+
+@pytest.mark.parametrize("kind", ["cityscapes", "vspw", "folder"])
+def test_every_kind_of_data_is_trained_on(kind, tmp_path):
+    data_root = WRITERS[kind](tmp_path / "data")
+    train(small_run(kind, data_root, tmp_path / "run"))
+    _, header = load_checkpoint(tmp_path / "run" / "best.safetensors")
+    data = open_data_set(kind, data_root, "train")
+    assert header.labels == data.labels
+    assert header.provenance["data"].startswith(data.title)
+    assert header.provenance["val_protocol"].endswith("val, one frame in 3; the weights were selected on it")
+
+
+def test_the_synthetic_drive_has_camvid_s_classes(tmp_path):
+    data_root = WRITERS["cityscapes"](tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"synthetic_fraction is 0.5.*set it to 0"):
+        train(small_run("cityscapes", data_root, tmp_path / "run", "--data.synthetic_fraction=0.5"))
+
+
+def validation_frames(data, offsets=(3, 6), limit=None) -> ValidationFrames:
+    targets = evenly_spread(validation_targets(data, stride=offsets[0]), limit)
+    return ValidationFrames(data, targets, offsets)
+
+
+def test_validation_frames_are_targets_and_their_references(tmp_path):
+    sparse = open_data_set("cityscapes", WRITERS["cityscapes"](tmp_path / "sparse"), "val")
+    frames = validation_frames(sparse)
+    assert frames.indices == [13, 16, 19, 43, 46, 49]
+    assert [(index, references) for _, index, references in frames if references] == [(19, [16, 13]), (49, [46, 43])]
+    assert validation_frames(sparse, offsets=(1, 10)).indices == [9, 18, 19, 39, 48, 49]
+    mixed = open_data_set("folder", WRITERS["folder"](tmp_path / "mixed"), "val")
+    frames = validation_frames(mixed)
+    names = [mixed.records[index].name for index in frames.indices]
+    assert names == ["alone", *(f"hall/frame{number}" for number in (0, 1, 4, 7, 10, 13))]
+    assert frames[0].references == [0, 0], "no video: its own references"
+
+
+def test_validation_of_camvid_is_one_frame_in_three(root):
+    val = open_data_set("camvid", root, "val")
+    frames = validation_frames(val)
+    assert [(index, references) for _, index, references in frames] == [(0, [0, 0]), (3, [0, 0]), (6, [3, 0])]
+    train = open_data_set("camvid", root, "train")
+    frames = validation_frames(train)
+    assert [(index, references) for _, index, references in frames] == [(i, [i, i]) for i in range(4)]
+
+
+def test_a_long_validation_is_thinned_and_says_so(root, tmp_path):
+    assert evenly_spread(range(10), 4) == [0, 2, 5, 7]
+    assert evenly_spread(range(3), 500) == evenly_spread(range(3), None) == [0, 1, 2]
+    train(arguments(root, tmp_path, "--schedule.max_steps=2", "--data.max_validation_frames=2"))
+    _, header = load_checkpoint(tmp_path / "best.safetensors")
+    assert header.provenance["val_protocol"].endswith(
+        "val, one frame in 3, 2 of these 3, evenly spread; the weights were selected on it"
+    )
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 5])
+def test_processes_share_a_validation_without_cutting_off_references(root, num_processes):
+    frames = validation_frames(open_data_set("camvid", root, "val"))
+    shares = [frames.share(rank, num_processes) for rank in range(num_processes)]
+    scored = [index for share in shares for _, index, references in share if references]
+    assert scored == [0, 3, 6]
+    for share in shares:
+        assert {*share.indices} >= {reference for _, _, references in share for reference in references or ()}
