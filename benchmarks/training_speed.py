@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ class StepCost:
     peak_memory_mb: float
     precision: str
 
+    @property
+    def cells(self) -> tuple[str, str]:
+        """Rate and memory (GiB)."""
+        return f"{self.samples_per_s:.2f}", f"{self.peak_memory_mb / 1024:.1f}"
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print the tables."""
@@ -69,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         config, _ = parse_config(settings)
         if arguments.clock == "processor" and any(arguments.workers) and arguments.num_classes is None:
             raise ConfigError("--clock processor sees nothing of loader processes; add --workers 0")
+        if arguments.steps < 1 or not 1 <= (arguments.num_classes or 1) <= 255:
+            raise ConfigError("--steps must be at least 1, --num-classes 1..255")
         # One process measures itself, batch by batch, as long as it takes.
         schedule = replace(config.schedule, accumulate_batches=1, max_time_minutes=None)
         config = replace(config, devices=1, num_nodes=1, schedule=schedule)
@@ -122,18 +129,19 @@ def step_table(config: TrainConfig, num_classes: int, arguments: argparse.Namesp
         for name, crop_hw, batch_size in measured:
             data = replace(config.data, crop_hw=crop_hw, batch_size=batch_size)
             case = replace(config, model=replace(config.model.fresh(), name=name), data=data)
-            costs, cells = [], []
-            for num_frames in FRAMES.values():
-                # A process each: in a shared one, only the hungriest would show.
-                with get_context("spawn").Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
-                    costs.append(
-                        pool.apply(step_cost, (case, num_classes, num_frames, arguments.steps, arguments.clock))
-                    )
-                cost = costs[-1]
-                cells += [f"{cost.samples_per_s:.2f}", f"{cost.peak_memory_mb / 1024:.1f}"] if cost else ["–", "–"]
+            costs = [_step_cost_alone(case, num_classes, frames, arguments) for frames in FRAMES.values()]
+            cells = chain.from_iterable(cost.cells if cost else ("–", "–") for cost in costs)
             rows.append([name, costs[0].precision, f"{crop_hw[0]}×{crop_hw[1]}", f"{batch_size}", *cells])
     figures = [f"{name}, {figure}" for name in FRAMES for figure in (f"samples per {arguments.clock} s", "peak GiB")]
     return Table(["step", "precision", "crop", "batch", *figures], rows)
+
+
+def _step_cost_alone(
+    config: TrainConfig, num_classes: int, num_frames: int, arguments: argparse.Namespace
+) -> StepCost | None:
+    # A process each: in a shared one, only the hungriest would show.
+    with get_context("spawn").Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
+        return pool.apply(step_cost, (config, num_classes, num_frames, arguments.steps, arguments.clock))
 
 
 def step_cost(config: TrainConfig, num_classes: int, num_frames: int, steps: int, clock: str) -> StepCost | None:

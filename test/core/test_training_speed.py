@@ -58,11 +58,17 @@ def test_tables_of_a_model_without_references(tmp_path, capsys, monkeypatch):
     assert cells(step[-1])[6:] == ["–", "–"], "it takes no clips"
 
 
-def test_a_crop_that_does_not_fit_is_refused():
-    with pytest.raises(SystemExit, match="multiples of 32"):
-        training_speed.main([*SMALL, "--num-classes", "3", "--crops", "100x100"])
-
-
-def test_the_clock_of_the_processor_refuses_loader_processes():
-    with pytest.raises(SystemExit, match="--workers 0"):
-        training_speed.main([*SMALL, "--clock", "processor"])
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--num-classes", "3", "--crops", "100x100"], "multiples of 32"),
+        (["--num-classes", "300"], "1..255"),
+        (["--num-classes", "3", "--steps", "0"], "at least 1"),
+        (["--clock", "processor"], "--workers 0"),
+        (["--no.such.key", "1"], "no.such.key"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(arguments, complaint):
+    with pytest.raises(SystemExit, match=complaint) as caught:
+        training_speed.main([*SMALL, *arguments])
+    assert "\n" not in str(caught.value)
