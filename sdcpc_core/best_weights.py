@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from rich import get_console
 
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
+from sdcpc_core.processes import num_processes
 from sdcpc_core.report import run_facts
 from sdcpc_core.training_config import TrainConfig
 
@@ -68,6 +69,7 @@ class BestWeights(Callback):
             "val_mIoU": round(self._best_miou, 2),
             "val_protocol": self._protocol,
             "device": str(module.device),
+            "processes": num_processes(),
             "lightning": L.__version__,
             **run_facts(asdict(self._config)),
         }

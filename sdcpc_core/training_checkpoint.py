@@ -33,7 +33,9 @@ def check_resumable(last: Path, module: SegmentationModule) -> None:
     """
     try:
         saved = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
-        missing = {"loops", "callbacks", "optimizer_states", "lr_schedulers", "pretraining"} - saved.keys()
+        groups = saved["optimizer_states"][0]["param_groups"]
+        # Before a head had a learning rate of its own, groups belonged to no part.
+        missing = {"loops", "callbacks", "lr_schedulers", "pretraining"} - saved.keys() or "part" not in groups[0]
         shapes = {name: tensor.shape for name, tensor in saved["state_dict"].items()}
         model = dict(saved["model"])
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.PickleError):

@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 def place() -> Place:
     """What ``torchrun`` says of this process; it stands alone where that did not start it."""
-    if not dist.is_torchelastic_launched():
+    if not (dist.is_available() and dist.is_torchelastic_launched()):
         return Place()
     return Place(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
@@ -107,9 +107,9 @@ def one_voice() -> Iterator[None]:
         yield
     except Exception as err:
         rank, num_processes, _ = place()
-        is_cause = isinstance(err, SdcpcError) if dist.is_initialized() else rank == 0
-        if num_processes > 1 and not is_cause:
-            time.sleep(PATIENCE_S)
+        if num_processes > 1:
+            is_cause = isinstance(err, SdcpcError) if dist.is_initialized() else rank == 0
+            time.sleep(0 if is_cause else PATIENCE_S)
         raise
 
 

@@ -171,7 +171,8 @@ def _distribution(config: TrainConfig, device: torch.device) -> dict[str, Any]:
         "strategy": DDPStrategy(
             # While the static part is trained alone, the rest has no gradients.
             find_unused_parameters=config.schedule.static_share > 0,
-            # With synchronised norms all processes have the same; and shares of a validation differ in length.
+            # Shares of a validation differ in length, so that a process would wait for ever for the others' buffers. On
+            # CUDA they have the same anyway; on CPUs each has its own batch statistics, and the first one's are saved.
             broadcast_buffers=False,
         ),
         "sync_batchnorm": device.type == "cuda",

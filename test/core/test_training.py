@@ -1,5 +1,6 @@
 import pickle
 import re
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -233,6 +234,14 @@ def test_a_run_of_another_model_is_not_resumed(root, finished_run, other, differ
         train(arguments(root, finished_run, "--resume", other))
 
 
+def test_a_run_of_an_earlier_version_is_not_resumed(root, finished_run, tmp_path):
+    saved = torch.load(finished_run / "last.ckpt", weights_only=True)
+    del saved["optimizer_states"][0]["param_groups"][0]["part"]
+    torch.save(saved, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match="not of a training run of this version; start a run in another"):
+        train(arguments(root, tmp_path, "--resume"))
+
+
 def test_shapes_that_changed_under_the_same_options_are_told(root, finished_run, tmp_path):
     saved = torch.load(finished_run / "last.ckpt", weights_only=True)
     del saved["state_dict"]["model.head.decide.bias"]
@@ -247,6 +256,21 @@ def test_a_run_of_other_classes_is_not_resumed(finished_run):
     module.labels = replace(CAMVID, names=(*CAMVID.names[:-1], "Tram"), dynamic=())
     with pytest.raises(ConfigError, match=r"classes .*Bicyclist.*Tram"):
         check_resumable(finished_run / "last.ckpt", module)
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.ckpt"])
+def test_a_full_disk_leaves_the_files_of_the_run_whole(root, finished_run, tmp_path, monkeypatch, full_disk, name):
+    run_dir = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    before = (run_dir / name).read_bytes()
+    # Whatever the next round scores, its weights are saved.
+    monkeypatch.setattr(BestWeights, "load_state_dict", lambda callback, state: None)
+    room = len(before) // 2  # more than the log needs, and where it is for last.ckpt, enough for the weights
+    with full_disk(room), pytest.raises(OutputError, match=rf"cannot write {run_dir / name}: File too large"):
+        train(arguments(root, run_dir, "--resume", "--schedule.max_steps=6"))
+    assert (run_dir / name).read_bytes() == before
+    assert {path.name for path in run_dir.iterdir()} == {path.name for path in finished_run.iterdir()}
+    train(arguments(root, run_dir, "--resume", "--schedule.max_steps=6"))
+    assert torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"] == 6
 
 
 def test_an_unwritable_run_is_told_at_once(root, tmp_path):

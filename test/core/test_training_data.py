@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import cv2
@@ -5,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 from fake_camvid import write_camvid
-from fake_data_sets import WRITERS
+from fake_data_sets import WRITERS, write_folder, write_image, write_mask
 from small_runs import arguments
 
 pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
 
 from sdcpc_core.checkpoint import load_checkpoint
-from sdcpc_core.data.clips import ClipSample
+from sdcpc_core.data.clips import ClipSample, TrainingClips
+from sdcpc_core.data.dataset import DataSet
 from sdcpc_core.data.kinds import open_data_set
-from sdcpc_core.errors import ConfigError
+from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.train_command import train
 from sdcpc_core.training_config import DataConfig, TrainConfig
 from sdcpc_core.training_data import ClipData, ValidationFrames, evenly_spread, validation_targets
@@ -102,3 +104,104 @@ def test_processes_share_a_validation_without_cutting_off_references(root, num_p
     assert scored == [0, 3, 6]
     for share in shares:
         assert {*share.indices} >= {reference for _, _, references in share for reference in references or ()}
+
+
+def test_frames_of_the_static_phase_come_alone(root, tmp_path, monkeypatch):
+    clips, lengths = TrainingClips.__getitem__, []
+
+    def measured(data, key):
+        sample = clips(data, key)
+        lengths.append(len(sample.frames))
+        return sample
+
+    monkeypatch.setattr(TrainingClips, "__getitem__", measured)
+    train(arguments(root, tmp_path / "half", "--schedule.static_share=0.5"))
+    assert lengths == [1] * 4 + [3] * 4, "two rounds of two steps of two clips"
+    lengths.clear()
+    # Phases change between rounds alone: the share ends within the first.
+    train(arguments(root, tmp_path / "less", "--schedule.static_share=0.25"))
+    assert lengths == [1] * 4 + [3] * 4
+    lengths.clear()
+    train(arguments(root, tmp_path / "all", "--schedule.static_share=1"))
+    assert lengths == [1] * 8
+
+
+def test_frames_alone_do_not_touch_their_references(tmp_path):
+    data = open_data_set("folder", write_folder(tmp_path), "train")
+    read, getitem = [], type(data).__getitem__
+    clips = ClipData(TrainConfig(data=DataConfig("folder", tmp_path, (32, 64), synthetic_fraction=0, workers=0)))
+    clips.clip_length = lambda: 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(data), "__getitem__", lambda frames, index: read.append(index) or getitem(frames, index))
+        assert next(iter(clips.train_dataloader())).frames.shape[1] == 1
+    assert {*read} <= {*data.labelled}
+
+
+def spoil_id(root) -> Path:
+    return write_mask(root / "masks/train/hall/frame7.png", [0, 1, 9])
+
+
+def spoil_size(root) -> Path:
+    return write_mask(root / "masks/train/hall/frame7.png", [0, 1, 2], size_hw=(32, 48))
+
+
+def spoil_image(root) -> Path:
+    # As by an interrupted download; it is there as a reference of frame 7 alone.
+    image = root / "images/train/hall/frame4.jpg"
+    image.write_bytes(image.read_bytes()[:-50])
+    return image
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint", "workers"),
+    [
+        (spoil_id, "holds id 9; the data set uses", 0),
+        (spoil_size, "is 48x32 but its image is", 0),
+        (spoil_image, "is cut off", 0),
+        (spoil_image, "is cut off", 1),
+    ],
+)
+def test_a_broken_file_ends_the_run_in_one_line_and_it_can_be_resumed(tmp_path, spoil, complaint, workers):
+    data_root, run_dir = write_folder(tmp_path / "data"), tmp_path / "run"
+    run = small_run("folder", data_root, run_dir, "--schedule.max_steps=4", "--schedule.static_share=0")
+    train([*run, "--schedule.max_steps=2"])
+    last = (run_dir / "last.ckpt").read_bytes()
+    broken = spoil(data_root)
+    # Class frequencies read all masks before the first step; here only the loader shall meet the file.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DataSet, "class_frequencies", lambda data: np.full(2, 0.5))
+        with pytest.raises(InputError) as caught:
+            train([*run, "--resume", f"--data.workers={workers}"])
+    assert str(caught.value).startswith(str(broken))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (run_dir / "last.ckpt").read_bytes() == last
+    write_folder(data_root)
+    train([*run, "--resume"])
+    assert torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_a_video_of_one_frame_is_its_own_reference(tmp_path):
+    for split in ("train", "val"):
+        write_image(tmp_path / "images" / split / "short" / "1.png")
+        write_mask(tmp_path / "masks" / split / "short" / "1.png", [0, 1, 2])
+    (tmp_path / "labels.json").write_text(json.dumps({"names": ["floor", "person"], "void": [0], "rate_hz": 20}))
+    train(small_run("folder", tmp_path, tmp_path / "run", "--schedule.static_share=0"))
+    model, _ = load_checkpoint(tmp_path / "run" / "best.safetensors")
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("kind", ["camvid", "cityscapes", "vspw", "folder"])
+def test_an_empty_split_is_told(tmp_path, kind, split):
+    data_root = WRITERS[kind](tmp_path / "data")
+    if kind == "vspw":
+        (data_root / f"{split}.txt").write_text("\n")
+    else:
+        for file in [*data_root.glob(f"**/{split}*/**/*.png"), *data_root.glob(f"**/{split}*/**/*.jpg")]:
+            file.unlink()
+    with pytest.raises(InputError) as caught:
+        train(small_run(kind, data_root, tmp_path / "run"))
+    assert split in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()

@@ -37,7 +37,9 @@ def root(tmp_path_factory) -> Path:
 
 def test_two_processes_train_as_one_with_the_whole_batch(root, tmp_path, monkeypatch):
     monkeypatch.setattr(DropPath, "forward", lambda self, x: x)
-    schedule = ("--schedule.validate_every=1", "--schedule.static_share=0.5", "--schedule.accumulate_batches=2")
+    # Far more time than it takes: it is only asked for.
+    schedule = ("--schedule.validate_every=1", "--schedule.static_share=0.5", "--schedule.max_time_minutes=1e6")
+    schedule = (*schedule, "--schedule.accumulate_batches=2")
     train(arguments(root, tmp_path / "one", "--data.batch_size=2", *schedule))
     program = tmp_path / "program.py"
     program.write_text(WITHOUT_DROPPING)
@@ -52,7 +54,8 @@ def test_two_processes_train_as_one_with_the_whole_batch(root, tmp_path, monkeyp
         assert logged(tmp_path / "two", column) == pytest.approx(alone, rel=1e-3), column
     assert together.stdout.count("initial weights") == 1
     assert together.stdout.count("step 4/4") == 1
-    one, two = (load_checkpoint(tmp_path / run / "best.safetensors")[0] for run in ("one", "two"))
+    (one, _), (two, header) = (load_checkpoint(tmp_path / run / "best.safetensors") for run in ("one", "two"))
+    assert header.provenance["processes"] == 2
     for expected, weights in zip(one.parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(weights, expected, rtol=1e-2, atol=1e-3)
 

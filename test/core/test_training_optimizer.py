@@ -101,6 +101,8 @@ def test_a_gradient_that_is_not_finite_spoils_its_step_alone(root, tmp_path, mon
     weights = train_on_slopes(monkeypatch, arguments(root, tmp_path, "--schedule.accumulate_batches=2"), slopes)
     assert [torch.equal(weights[step], weights[step + 2]) for step in (0, 2, 4)] == [False, True, False]
     assert caplog.text.count("the gradient is not finite; the step is skipped") == 1
+    if precision == "fp16":
+        assert torch.load(tmp_path / "last.ckpt", weights_only=True)["MixedPrecision"]["scale"] == 2**15, "halved"
 
 
 def test_fp16_is_for_cuda_alone(root, tmp_path):
