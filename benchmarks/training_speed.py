@@ -230,7 +230,9 @@ class StepEnds(Callback):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--num-classes", type=int, metavar="K", help="read no data: the step alone")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--synthetic", type=float, nargs="+", help="shares (default: 0 and the config's)")
