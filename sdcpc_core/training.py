@@ -162,6 +162,8 @@ class SegmentationModule(L.LightningModule):
 
     def validation_step(self, batch: ValidationFrame, batch_idx: int) -> None:
         frame, index, references = batch
+        if references is None and self.num_frames == 1:
+            return
         oldest = index - self.config.data.reference_offsets[-1]
         self._states = {known: state for known, state in self._states.items() if known >= oldest}
         self._states[index] = self.model.encode(frame.image.permute(2, 0, 1)[None])

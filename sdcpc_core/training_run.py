@@ -56,6 +56,10 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
         warnings.filterwarnings("ignore", ".*LeafSpec")
         warnings.filterwarnings("ignore", ".*broadcast_buffers")
+        if place().rank > 0:
+            # What all processes would say, the first one says.
+            logging.getLogger("sdcpc_core").setLevel(logging.ERROR)
+            warnings.simplefilter("ignore")
         L.seed_everything(config.seed, verbose=False)
         data = ClipData(config)
         start = replace(config, model=config.model.fresh()) if resume else config
