@@ -1,6 +1,7 @@
 """The page of an evaluation: its figures, where it errs, and how steady it is over time."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sdcpc_core.data.dataset import FrameRecord
 from sdcpc_core.data.files import read_mask
 from sdcpc_core.evaluation_pass import FrameScore
 from sdcpc_core.evaluation_report import (
@@ -32,8 +34,8 @@ CHARTED_SEQUENCES = 3
 CHARTED_FRAMES = 8
 """Shorter sequences have no course to be drawn."""
 WORST, BEST = 4, 2
-APART = 8
-"""Frames of a sequence that are shown lie further apart."""
+APART_S = 0.5
+"""Frames of a sequence that are shown lie further apart (s)."""
 CONFUSIONS = 12
 CONFUSIONS_OF_CLASS = 3
 WRONG_RGB = (226, 48, 62)
@@ -129,21 +131,17 @@ def _taken_for(matrix: Matrix) -> Table:
 
 
 def _over_time(evaluation: Evaluation) -> Section:
-    main = evaluation.main
-    counts = {name: sum(frame.sequence == name for frame in main.frames) for name in main.sequence_scores}
-    accuracy = {name: scores.figures()["pixel_accuracy"] for name, scores in main.sequence_scores.items()}
-    worst_first = sorted(counts, key=accuracy.get)
+    counts = Counter(frame.sequence for frame in evaluation.main.frames)
+    figures = {name: evaluation.main.sequence_scores[name].figures() for name in counts}
+    worst_first = sorted(counts, key=lambda name: figures[name]["pixel_accuracy"])
     charted = [name for name in worst_first if counts[name] >= CHARTED_FRAMES][:CHARTED_SEQUENCES]
     parts: list[Lines | Table] = [chart for name in charted for chart in _charts(evaluation, name)]
     if len(counts) > 1:
-        keys = [key for key in ("mIoU", *OVER_TIME, "mVC16") if key in main.scores.figures()]
-        rows = [
-            (name, str(counts[name]), *(shown(main.sequence_scores[name].figures()[key]) for key in keys))
-            for name in worst_first
-        ]
+        keys = [key for key in ("mIoU", *OVER_TIME, "mVC16") if key in figures[worst_first[0]]]
+        rows = [(name, str(counts[name]), *(shown(figures[name][key]) for key in keys)) for name in worst_first]
         parts.append(Table(("sequence", "labelled frames", *keys), rows, shown_rows=20))
-    which = "" if len(counts) == 1 else f"The sequences with the lowest pixel accuracy, of {len(counts)}."
-    return Section("Over time", parts, which)
+    note = "The sequences with the lowest pixel accuracy come first." if len(counts) > 1 else ""
+    return Section("Over time", parts, note)
 
 
 def _charts(evaluation: Evaluation, sequence: str) -> Iterable[Lines]:
@@ -161,15 +159,16 @@ def _charts(evaluation: Evaluation, sequence: str) -> Iterable[Lines]:
 
 def _pictures(evaluation: Evaluation, label_folder: Path) -> Section:
     worst_first = sorted(evaluation.main.frames, key=lambda frame: frame.figures["pixel_accuracy"])
-    worst = _spread(worst_first, WORST)
-    best = _spread([frame for frame in reversed(worst_first) if frame not in worst], BEST)
+    records = evaluation.data.records
+    worst = _spread(worst_first, WORST, records)
+    best = _spread((frame for frame in reversed(worst_first) if frame not in worst), BEST, records)
     headings = ("Input", "Prediction", "Ground truth", "Errors")
     seen = np.zeros(evaluation.labels.num_classes + 1, bool)
     rows = []
     for kind, frames in (("worst", worst), ("best", best)):
         for score in frames:
             frame = evaluation.data[score.index]
-            name = evaluation.data.records[score.index].name
+            name = records[score.index].name
             label_map = read_mask(label_folder / f"{name}.png")
             for ids in (label_map, frame.label_map):
                 seen[np.minimum(np.unique(ids), len(seen) - 1)] = True
@@ -186,14 +185,16 @@ def _pictures(evaluation: Evaluation, label_folder: Path) -> Section:
     return Section("Worst and best frames", [legend, Pictures(headings, rows)], note)
 
 
-def _spread(frames: Sequence[FrameScore], count: int) -> list[FrameScore]:
+def _spread(frames: Iterable[FrameScore], count: int, records: Sequence[FrameRecord]) -> list[FrameScore]:
     """The first frames that are no close neighbours of one another."""
     chosen: list[FrameScore] = []
     for frame in frames:
+        stamp_ns = records[frame.index].stamp_ns
+        stamps_ns = [records[other.index].stamp_ns for other in chosen if other.sequence == frame.sequence]
+        if all(abs(stamp_ns - other_ns) > APART_S * 1e9 for other_ns in stamps_ns):
+            chosen.append(frame)
         if len(chosen) == count:
             break
-        if all(frame.sequence != other.sequence or abs(frame.index - other.index) > APART for other in chosen):
-            chosen.append(frame)
     return chosen
 
 
