@@ -71,9 +71,9 @@ setup(
             "segmentation_node = sdcpc_ros.segmentation_node:main",
         ],
         "sdcpc.commands": [
-            "train = sdcpc_core.train_command:train",
-            "evaluate = sdcpc_core.evaluation:evaluate",
-            "compare = sdcpc_core.compare:compare",
+            "train = sdcpc_core.training.command:train",
+            "evaluate = sdcpc_core.evaluation.command:evaluate",
+            "compare = sdcpc_core.comparison.command:compare",
             "data = sdcpc_core.data_command:data",
             "segment = sdcpc_core.segment:segment",
             "convert = sdcpc_core.convert:convert",

@@ -34,10 +34,10 @@ from sdcpc_core.labels import LabelSet
 from sdcpc_core.progress import progress
 from sdcpc_core.report import device_name
 from sdcpc_core.streaming import find_device
-from sdcpc_core.training import SegmentationModule
-from sdcpc_core.training_config import TrainConfig, parse_config
-from sdcpc_core.training_data import ClipData
-from sdcpc_core.training_run import build_trainer
+from sdcpc_core.training.clip_data import ClipData
+from sdcpc_core.training.config import TrainConfig, parse_config
+from sdcpc_core.training.module import SegmentationModule
+from sdcpc_core.training.run import build_trainer
 
 FRAMES = {"single frames": 1, "clips": 3}
 """Frames of a sample in the two phases of a training."""

@@ -9,7 +9,7 @@ from sdcpc_core.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from sdcpc_core.labels import LabelSet
-    from sdcpc_core.pretrained import PretrainedFile
+    from sdcpc_core.pretrained.encoder import PretrainedFile
 
 WORKING_SIZE_HW = (512, 1024)
 TOLERANCE = 1e-3
@@ -25,7 +25,7 @@ def convert(argv: list[str]) -> None:
     from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
     from sdcpc_core.models.video_model import MIN_SIDE
     from sdcpc_core.output import check_output
-    from sdcpc_core.pretrained import build_segformer, read_pretrained
+    from sdcpc_core.pretrained.encoder import build_segformer, read_pretrained
     from sdcpc_core.report import run_facts
 
     if arguments.model and not arguments.model.startswith("segformer_"):
@@ -85,7 +85,7 @@ def _preprocessed_size(file: "PretrainedFile") -> tuple[tuple[int, int], str]:
 
 def _labels(text: str | None, file: "PretrainedFile") -> "LabelSet":
     from sdcpc_core.labels import LABEL_SETS, LabelSet, label_set_of
-    from sdcpc_core.weight_files import FOLDER_FILES, read_json
+    from sdcpc_core.pretrained.files import FOLDER_FILES, read_json
 
     if text is not None and text.casefold() in LABEL_SETS:
         return LABEL_SETS[text.casefold()]

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from sdcpc_core.training_config import ModelConfig
+from sdcpc_core.training.config import ModelConfig
 
 SMALL = ModelConfig("sdcpc_mit_b0", {"channels": 32})
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sdcpc_core.bootstrap import differences
 from sdcpc_core.errors import InputError
+from sdcpc_core.metrics.bootstrap import differences
 from sdcpc_core.metrics.scores import BLOCK_FRAMES, Scorer, Scores, figures
 
 

@@ -9,14 +9,14 @@ from fake_camvid import write_camvid, write_frame
 from test_page import check_page
 
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
-from sdcpc_core.compare import compare
-from sdcpc_core.compare_evaluations import Group, StoredPass, read_groups, read_pass
-from sdcpc_core.compare_figures import gains, inconsistency_gone, measure
-from sdcpc_core.compare_report import notes, rows
-from sdcpc_core.compare_strip import candidates, find_frames, make_strip, most_different
+from sdcpc_core.comparison.command import compare
+from sdcpc_core.comparison.evaluations import Group, StoredPass, read_groups, read_pass
+from sdcpc_core.comparison.figures import gains, inconsistency_gone, measure
+from sdcpc_core.comparison.report import notes, rows
+from sdcpc_core.comparison.strip import candidates, find_frames, make_strip, most_different
 from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError, InputError, OutputError
-from sdcpc_core.evaluation import evaluate
+from sdcpc_core.evaluation.command import evaluate
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.metrics.scores import Scorer, Scores
 from sdcpc_core.report import FORMAT_VERSION

@@ -23,7 +23,7 @@ from sdcpc_core.data.files import BadFileError, read_mask
 from sdcpc_core.data.kinds import LAYOUTS, PLACES, find_splits, open_data_set
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.labels import CAMVID, CITYSCAPES
-from sdcpc_core.training_config import DataConfig
+from sdcpc_core.training.config import DataConfig
 
 
 def values_of(frame) -> list[int]:

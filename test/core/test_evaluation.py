@@ -10,12 +10,11 @@ import torch
 from fake_camvid import write_camvid, write_frame
 from fake_data_sets import WRITERS, write_cityscapes, write_vspw
 
-from sdcpc_core import evaluation_pass
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError, InputError, OutputError
-from sdcpc_core.evaluation import evaluate
-from sdcpc_core.evaluation_pass import Answer, plan, score
+from sdcpc_core.evaluation.command import evaluate, passes
+from sdcpc_core.evaluation.passes import Answer, plan, score
 from sdcpc_core.info import info
 from sdcpc_core.labels import CAMVID, LabelSet
 from sdcpc_core.metrics import Scores
@@ -170,14 +169,14 @@ def test_references_of_a_sparse_video_are_its_own_frames(tmp_path, monkeypatch):
     data = open_data_set("cityscapes", root, "val")
     checkpoint = random_weights(tmp_path / "random.safetensors", data.labels)
 
-    label = evaluation_pass.label
+    label = passes.label
 
     def recorded(segmenter, data, indices, **options):
         indices = list(indices)
         seen.append(indices)
         return label(segmenter, data, indices, **options)
 
-    monkeypatch.setattr(evaluation_pass, "label", recorded)
+    monkeypatch.setattr(passes, "label", recorded)
     run = [str(checkpoint), "--data", "cityscapes", "--root", str(root), "--device", "cpu"]
     evaluate(["--checkpoint", *run])
     with_references, alone = seen
@@ -212,7 +211,7 @@ def test_a_full_disk_leaves_nothing(checkpoint, root, tmp_path, full_disk):
 def test_frames_of_two_sizes_are_told_before_the_work(checkpoint, tmp_path, monkeypatch):
     root = write_camvid(tmp_path)
     write_frame(root, "val", "0016E5_07973", size_hw=(48, 64))
-    monkeypatch.setattr(evaluation_pass, "label", None)
+    monkeypatch.setattr(passes, "label", None)
     with pytest.raises(InputError, match=r"0016E5_07973\.png is 64x48"):
         evaluate(arguments(checkpoint, root))
 

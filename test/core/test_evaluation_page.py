@@ -9,11 +9,11 @@ from test_evaluation import random_weights
 from test_page import check_page, console_of
 
 from sdcpc_core.data.kinds import open_data_set
-from sdcpc_core.evaluation import evaluate
-from sdcpc_core.evaluation_page import error_map
+from sdcpc_core.evaluation.command import evaluate
+from sdcpc_core.evaluation.page import error_map
 from sdcpc_core.labels import CAMVID
-from sdcpc_core.page import Section, render_page
-from sdcpc_core.page_charts import Bars, Lines, Matrix
+from sdcpc_core.pages.charts import Bars, Lines, Matrix
+from sdcpc_core.pages.page import Section, render_page
 
 
 @pytest.fixture(scope="module")

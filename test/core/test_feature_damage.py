@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sdcpc_core.feature_damage import damaged
+from sdcpc_core.training.feature_damage import damaged
 
 
 def drawn(static, share, seed=0):

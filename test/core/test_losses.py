@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sdcpc_core.losses import balanced_class_weights, segmentation_loss
+from sdcpc_core.training.losses import balanced_class_weights, segmentation_loss
 
 
 def test_hand_computed_mean_over_labelled_pixels():

@@ -7,7 +7,7 @@ import torch
 from foreign_weights import random_peer
 
 from sdcpc_core.models.mit import MixTransformer
-from sdcpc_core.pretrained import load_backbone_weights
+from sdcpc_core.pretrained.encoder import load_backbone_weights
 
 transformers = pytest.importorskip("transformers")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sdcpc_core.labels import CAMVID
-from sdcpc_core.page import Facts, Legend, PictureRow, Pictures, Section, Table, image_uri, render_page
+from sdcpc_core.pages.page import Facts, Legend, PictureRow, Pictures, Section, Table, image_uri, render_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ADDRESSES = ("src", "href", "srcset", "data", "action", "poster", "xlink:href")

@@ -16,8 +16,8 @@ from sdcpc_core.errors import CheckpointError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.models import build_model
 from sdcpc_core.models.backbones import build_backbone
-from sdcpc_core.pretrained import build_segformer, load_backbone_weights, read_pretrained
-from sdcpc_core.weight_layouts import in_our_names
+from sdcpc_core.pretrained.encoder import build_segformer, load_backbone_weights, read_pretrained
+from sdcpc_core.pretrained.layouts import in_our_names
 
 
 def imagenet_head(name: str, prefix: str = "") -> dict[str, torch.Tensor]:

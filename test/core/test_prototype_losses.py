@@ -7,8 +7,8 @@ import torch.distributed as dist
 from torch import nn
 
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.losses import segmentation_loss
-from sdcpc_core.prototype_losses import (
+from sdcpc_core.training.losses import segmentation_loss
+from sdcpc_core.training.prototype_losses import (
     MIN_LENGTH,
     ClassPrototypes,
     class_prototypes,

@@ -123,7 +123,7 @@ def _first_cells(table: ledger.Table) -> list[str]:
 @pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda path: path.stem)
 def test_a_config_of_table_3_changes_what_it_names_and_nothing_else(ablation, base):
     pytest.importorskip("jsonargparse")
-    from sdcpc_core.training_config import parse_config
+    from sdcpc_core.training.config import parse_config
 
     config, _ = parse_config(["--config", str(base), "--config", str(ablation)])
     plain, _ = parse_config(["--config", str(base)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sdcpc_core.models.resnet import RESNET_DEPTHS, ResNet
-from sdcpc_core.pretrained import load_backbone_weights
+from sdcpc_core.pretrained.encoder import load_backbone_weights
 
 transformers = pytest.importorskip("transformers")
 

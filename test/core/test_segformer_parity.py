@@ -4,7 +4,7 @@ import pytest
 import torch
 from foreign_weights import random_peer
 
-from sdcpc_core.pretrained import build_segformer, read_pretrained
+from sdcpc_core.pretrained.encoder import build_segformer, read_pretrained
 
 transformers = pytest.importorskip("transformers")
 

@@ -14,8 +14,8 @@ pytest.importorskip("lightning", reason="training needs Lightning: pip install '
 from sdcpc_core.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.models import build_model
-from sdcpc_core.train_command import train
-from sdcpc_core.training_config import LossConfig, OptimizerConfig, TrainConfig, parse_config
+from sdcpc_core.training.command import train
+from sdcpc_core.training.config import LossConfig, OptimizerConfig, TrainConfig, parse_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "config" / "train"

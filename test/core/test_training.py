@@ -15,24 +15,24 @@ pytest.importorskip("lightning", reason="training needs Lightning: pip install '
 
 from moving_frames import wake_alignment
 
-from sdcpc_core.best_weights import BestWeights
 from sdcpc_core.checkpoint import load_checkpoint, save_checkpoint
 from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
 from sdcpc_core.labels import CAMVID
-from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.models.video_model import split_state
-from sdcpc_core.prototype_losses import prototype_losses
-from sdcpc_core.train_command import train
-from sdcpc_core.training import SegmentationModule, initial_model
-from sdcpc_core.training_checkpoint import check_resumable
-from sdcpc_core.training_config import (
+from sdcpc_core.training.best_weights import BestWeights
+from sdcpc_core.training.command import train
+from sdcpc_core.training.config import (
     LossConfig,
     ModelConfig,
     TrainConfig,
     parse_config,
 )
+from sdcpc_core.training.last_checkpoint import check_resumable
+from sdcpc_core.training.losses import segmentation_loss
+from sdcpc_core.training.module import SegmentationModule, initial_model
+from sdcpc_core.training.prototype_losses import prototype_losses
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from sdcpc_core.data.clips import ClipSample, TrainingClips
 from sdcpc_core.data.dataset import DataSet
 from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError, InputError
-from sdcpc_core.train_command import train
-from sdcpc_core.training_config import DataConfig, TrainConfig
-from sdcpc_core.training_data import ClipData, ValidationFrames, evenly_spread, validation_targets
+from sdcpc_core.training.clip_data import ClipData, ValidationFrames, evenly_spread, validation_targets
+from sdcpc_core.training.command import train
+from sdcpc_core.training.config import DataConfig, TrainConfig
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,14 @@ pytest.importorskip("lightning", reason="training needs Lightning: pip install '
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.models.mit import DropPath
-from sdcpc_core.train_command import train
+from sdcpc_core.training.command import train
 
 pytestmark = pytest.mark.timeout(300)  # starting them takes the better part of a minute on a busy machine
 SDCPC = [sys.executable, "-c", "import sys; from sdcpc_core.cli import main; sys.exit(main())"]
 WITHOUT_DROPPING = """
 import sys
 from sdcpc_core.models.mit import DropPath
-from sdcpc_core.train_command import train
+from sdcpc_core.training.command import train
 DropPath.forward = lambda self, x: x
 train(sys.argv[1:])
 """

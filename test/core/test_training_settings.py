@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("jsonargparse", reason="training needs jsonargparse: pip install '.[train]'")
 
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.training_config import parse_config
+from sdcpc_core.training.config import parse_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "train"
 

@@ -9,7 +9,7 @@ from fake_camvid import write_camvid
 pytest.importorskip("lightning", reason="training needs Lightning: pip install '.[train]'")
 
 from sdcpc_core.models.sdcpc import SDCPC
-from sdcpc_core.training_config import parse_config
+from sdcpc_core.training.config import parse_config
 
 ROOT = Path(__file__).resolve().parents[2]
 

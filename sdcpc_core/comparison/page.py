@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from sdcpc_core.compare_evaluations import Group
-from sdcpc_core.compare_figures import IOU, Measured
-from sdcpc_core.compare_report import CLASSES, COST, FIGURES, GONE, columns, notes, rows, title
-from sdcpc_core.compare_strip import Strip
-from sdcpc_core.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
-from sdcpc_core.page_charts import Bars
+from sdcpc_core.comparison.evaluations import Group
+from sdcpc_core.comparison.figures import IOU, Measured
+from sdcpc_core.comparison.report import CLASSES, COST, FIGURES, GONE, columns, notes, rows, title
+from sdcpc_core.comparison.strip import Strip
+from sdcpc_core.pages.charts import Bars
+from sdcpc_core.pages.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
 
 HIGHLIGHTS = ("mIoU", "mVC8", "mVC16", "TC")
 """Figures whose difference stands at the top, where two are compared."""

@@ -11,8 +11,8 @@ from sdcpc_core.arguments import add_output_arguments
 from sdcpc_core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from sdcpc_core.compare_evaluations import Group
-    from sdcpc_core.compare_strip import Strip
+    from sdcpc_core.comparison.evaluations import Group
+    from sdcpc_core.comparison.strip import Strip
     from sdcpc_core.data.dataset import DataSet
 
 REPORT = "compare.json"
@@ -26,10 +26,10 @@ def compare(argv: list[str]) -> None:
 
     from rich.console import Console
 
-    from sdcpc_core.compare_evaluations import read_groups
-    from sdcpc_core.compare_figures import measure
-    from sdcpc_core.compare_page import comparison_page
-    from sdcpc_core.compare_report import comparison_report, notes, terminal_tables, title
+    from sdcpc_core.comparison.evaluations import read_groups
+    from sdcpc_core.comparison.figures import measure
+    from sdcpc_core.comparison.page import comparison_page
+    from sdcpc_core.comparison.report import comparison_report, notes, terminal_tables, title
     from sdcpc_core.output import atomic_output, check_output, output_errors
     from sdcpc_core.report import check_report, holds_report, json_text, run_facts, write_report
 
@@ -91,7 +91,7 @@ def _open_data(groups: "Sequence[Group]", root: Path | None) -> "DataSet":
 
 def _make_strip(data: "DataSet", groups: "Sequence[Group]", frames: Sequence[str] | None) -> "Strip | None":
     """Read the pictures of the first member of each group that has label maps; None where none has."""
-    from sdcpc_core.compare_strip import candidates, find_frames, make_strip, most_different
+    from sdcpc_core.comparison.strip import candidates, find_frames, make_strip, most_different
     from sdcpc_core.progress import progress
 
     indices = find_frames(data, frames) if frames else None

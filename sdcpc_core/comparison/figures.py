@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdcpc_core.bootstrap import Difference, Sums, intervals
-from sdcpc_core.compare_evaluations import Group
+from sdcpc_core.comparison.evaluations import Group
+from sdcpc_core.metrics.bootstrap import Difference, Sums, intervals
 from sdcpc_core.metrics.confusion import iou_per_class
 from sdcpc_core.metrics.scores import Scores, figures
 

@@ -14,8 +14,8 @@ from sdcpc_core.data.dataset import DataSet, LabelledFrame
 from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.labels import CAMVID
-from sdcpc_core.losses import balanced_class_weights
-from sdcpc_core.training_config import TrainConfig
+from sdcpc_core.training.config import TrainConfig
+from sdcpc_core.training.losses import balanced_class_weights
 
 
 class ClipData(L.LightningDataModule):

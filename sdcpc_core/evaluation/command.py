@@ -13,9 +13,9 @@ from sdcpc_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sdcpc_core.data.dataset import DataSet
-    from sdcpc_core.evaluation_pass import Answer
+    from sdcpc_core.evaluation.passes import Answer
+    from sdcpc_core.evaluation.predictions import PredictionWriter
     from sdcpc_core.labels import LabelSet
-    from sdcpc_core.predictions import PredictionWriter
     from sdcpc_core.streaming import Segmenter
 
 REFERENCES = (3, 6)
@@ -31,7 +31,7 @@ def evaluate(argv: list[str]) -> None:
 
     from sdcpc_core.checkpoint import default_checkpoint, read_header
     from sdcpc_core.data.kinds import open_data_set
-    from sdcpc_core.evaluation_pass import plan
+    from sdcpc_core.evaluation.passes import plan
     from sdcpc_core.progress import progress
     from sdcpc_core.report import device_name, run_facts, write_report
     from sdcpc_core.streaming import Segmenter
@@ -85,11 +85,11 @@ def _measure(
     from rich.console import Console
 
     from sdcpc_core.cost import model_cost
-    from sdcpc_core.evaluation_page import evaluation_page
-    from sdcpc_core.evaluation_pass import label, score
-    from sdcpc_core.evaluation_report import Evaluation, evaluation_report, figures_table, headline, notes
+    from sdcpc_core.evaluation.page import evaluation_page
+    from sdcpc_core.evaluation.passes import label, score
+    from sdcpc_core.evaluation.predictions import PredictionWriter
+    from sdcpc_core.evaluation.report import Evaluation, evaluation_report, figures_table, headline, notes
     from sdcpc_core.output import atomic_output, output_errors
-    from sdcpc_core.predictions import PredictionWriter
     from sdcpc_core.progress import progress
     from sdcpc_core.report import holds_report, json_text
 
@@ -140,9 +140,9 @@ def _predict(
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write the predictions of a split without labels; return the report."""
-    from sdcpc_core.evaluation_pass import label
+    from sdcpc_core.evaluation.passes import label
+    from sdcpc_core.evaluation.predictions import PredictionWriter
     from sdcpc_core.output import atomic_output, output_errors
-    from sdcpc_core.predictions import PredictionWriter
     from sdcpc_core.progress import progress
     from sdcpc_core.report import holds_report, json_text
 

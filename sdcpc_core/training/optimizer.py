@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from sdcpc_core.models.video_model import VideoModel
-from sdcpc_core.training_config import OptimizerConfig, ScheduleConfig
+from sdcpc_core.training.config import OptimizerConfig, ScheduleConfig
 
 
 def parameter_groups(model: VideoModel, config: OptimizerConfig) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.ops.features import at_least_float32
-from sdcpc_core.processes import num_processes, sum_over_processes
+from sdcpc_core.training.processes import num_processes, sum_over_processes
 
 MIN_LENGTH = 1e-3
 """Cosines are of vectors at least this long: to stretch ever shorter ones to 1 would blow their gradients up."""

@@ -10,7 +10,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 
 from sdcpc_core.errors import CheckpointError, ConfigError
 from sdcpc_core.output import atomic_output, output_errors
-from sdcpc_core.training import SegmentationModule
+from sdcpc_core.training.module import SegmentationModule
 
 
 class WholeCheckpoints(TorchCheckpointIO):

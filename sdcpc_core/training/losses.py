@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdcpc_core.processes import num_processes, sum_over_processes
+from sdcpc_core.training.processes import num_processes, sum_over_processes
 
 
 def segmentation_loss(

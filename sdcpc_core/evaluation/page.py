@@ -11,8 +11,8 @@ import numpy as np
 
 from sdcpc_core.data.dataset import FrameRecord
 from sdcpc_core.data.files import read_mask
-from sdcpc_core.evaluation_pass import FrameScore
-from sdcpc_core.evaluation_report import (
+from sdcpc_core.evaluation.passes import FrameScore
+from sdcpc_core.evaluation.report import (
     Evaluation,
     figure_columns,
     figure_rows,
@@ -21,8 +21,8 @@ from sdcpc_core.evaluation_report import (
     shown,
     speed_rows,
 )
-from sdcpc_core.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
-from sdcpc_core.page_charts import Bars, Lines, Matrix
+from sdcpc_core.pages.charts import Bars, Lines, Matrix
+from sdcpc_core.pages.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
 
 HIGHLIGHTS = {"mIoU": "mIoU", "pixel_accuracy": "pixel accuracy", "mVC8": "mVC8", "mVC16": "mVC16", "TC": "TC"}
 OVER_TIME = {

@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks import Callback
 from rich import get_console
 
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
-from sdcpc_core.processes import num_processes
 from sdcpc_core.report import run_facts
-from sdcpc_core.training_config import TrainConfig
+from sdcpc_core.training.config import TrainConfig
+from sdcpc_core.training.processes import num_processes
 
 
 class BestWeights(Callback):

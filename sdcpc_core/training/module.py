@@ -12,20 +12,20 @@ from torch import Tensor
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.feature_damage import damaged
 from sdcpc_core.labels import LabelSet
-from sdcpc_core.losses import segmentation_loss
 from sdcpc_core.metrics import ConfusionMatrix
 from sdcpc_core.models import build_model
 from sdcpc_core.models.sdcpc import SDCPC, StaticState
 from sdcpc_core.models.video_model import FrameState, VideoModel, split_state
 from sdcpc_core.ops.upsample_argmax import upsample_argmax
-from sdcpc_core.pretrained import load_backbone_weights
-from sdcpc_core.processes import sum_over_processes
-from sdcpc_core.prototype_losses import prototype_losses
-from sdcpc_core.training_config import ModelConfig, TrainConfig
-from sdcpc_core.training_data import ValidationFrame
-from sdcpc_core.training_optimizer import learning_rate_factor, parameter_groups
+from sdcpc_core.pretrained.encoder import load_backbone_weights
+from sdcpc_core.training.clip_data import ValidationFrame
+from sdcpc_core.training.config import ModelConfig, TrainConfig
+from sdcpc_core.training.feature_damage import damaged
+from sdcpc_core.training.losses import segmentation_loss
+from sdcpc_core.training.optimizer import learning_rate_factor, parameter_groups
+from sdcpc_core.training.processes import sum_over_processes
+from sdcpc_core.training.prototype_losses import prototype_losses
 
 EXPLOSION_FACTOR = 100.0
 

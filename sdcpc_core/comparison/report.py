@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from sdcpc_core.bootstrap import CONFIDENCE, Difference
-from sdcpc_core.compare_evaluations import Group, StoredPass
-from sdcpc_core.compare_figures import IOU, Measured, has_one_flow
+from sdcpc_core.comparison.evaluations import Group, StoredPass
+from sdcpc_core.comparison.figures import IOU, Measured, has_one_flow
+from sdcpc_core.metrics.bootstrap import CONFIDENCE, Difference
 from sdcpc_core.metrics.scores import BLOCK_FRAMES
 from sdcpc_core.report import rounded
 

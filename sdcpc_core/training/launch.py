@@ -15,7 +15,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
 from sdcpc_core.errors import ConfigError, SdcpcError
-from sdcpc_core.training_config import TrainConfig
+from sdcpc_core.training.config import TrainConfig
 
 PROGRAM = "import sys; from sdcpc_core.cli import main; sys.exit(main())"
 PATIENCE_S = 20.0

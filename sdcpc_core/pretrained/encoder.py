@@ -14,9 +14,9 @@ from sdcpc_core.models import build_model
 from sdcpc_core.models.mit import MIT_SIZES
 from sdcpc_core.models.resnet import RESNET_DEPTHS
 from sdcpc_core.models.segformer import SegFormer
+from sdcpc_core.pretrained.files import WeightFile, read_weight_file
+from sdcpc_core.pretrained.layouts import FIXED_CONFIG, HUGGING_FACE, in_our_names
 from sdcpc_core.tensor_check import check_tensors
-from sdcpc_core.weight_files import WeightFile, read_weight_file
-from sdcpc_core.weight_layouts import FIXED_CONFIG, HUGGING_FACE, in_our_names
 
 CLASSIFIER = re.compile(r"(?:head|fc|classifier|auxiliary_head|decode_head\.conv_seg)\.")
 """Of ImageNet and of losses; ``conv_seg`` comes with every decode head of mmseg, and SegFormer's does not use it."""

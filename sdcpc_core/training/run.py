@@ -17,16 +17,16 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning_utilities.core.imports import RequirementCache
 from rich import get_console
 
-from sdcpc_core.best_weights import BestWeights
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.output import check_output
 from sdcpc_core.streaming import find_device
-from sdcpc_core.training import SegmentationModule
-from sdcpc_core.training_checkpoint import WholeCheckpoints, check_resumable
-from sdcpc_core.training_config import TrainConfig
-from sdcpc_core.training_data import ClipData
-from sdcpc_core.training_optimizer import moving_average
-from sdcpc_core.training_processes import OwnTermination, check_devices, one_voice, place
+from sdcpc_core.training.best_weights import BestWeights
+from sdcpc_core.training.clip_data import ClipData
+from sdcpc_core.training.config import TrainConfig
+from sdcpc_core.training.last_checkpoint import WholeCheckpoints, check_resumable
+from sdcpc_core.training.launch import OwnTermination, check_devices, one_voice, place
+from sdcpc_core.training.module import SegmentationModule
+from sdcpc_core.training.optimizer import moving_average
 
 
 def run_training(config: TrainConfig, *, resume: bool) -> None:

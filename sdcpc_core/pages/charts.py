@@ -9,7 +9,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from sdcpc_core.page import data_uri
+from sdcpc_core.pages.page import data_uri
 
 MAX_NUMBERED = 24
 """Confusion matrices of more classes are drawn without numbers."""

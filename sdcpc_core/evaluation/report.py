@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from sdcpc_core.bootstrap import CONFIDENCE, Difference, differences
 from sdcpc_core.cost import ModelCost
 from sdcpc_core.data.dataset import DataSet
-from sdcpc_core.evaluation_pass import Pass
+from sdcpc_core.evaluation.passes import Pass
 from sdcpc_core.labels import LabelSet
+from sdcpc_core.metrics.bootstrap import CONFIDENCE, Difference, differences
 from sdcpc_core.metrics.scores import BLOCK_FRAMES
 from sdcpc_core.metrics.temporal_consistency import FLOW
 from sdcpc_core.report import latency_ms, rounded

@@ -1,0 +1,1 @@
+"""Comparison of evaluations of several models."""

@@ -1,0 +1,1 @@
+"""Evaluation: how well and how steadily weights label a data set."""

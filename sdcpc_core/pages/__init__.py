@@ -1,0 +1,1 @@
+"""Pages of results that need nothing from outside."""

@@ -1,0 +1,1 @@
+"""Public weights in other projects' layouts."""
