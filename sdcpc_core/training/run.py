@@ -52,8 +52,9 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
         torch.set_flush_denormal(True)
         for library in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(library).setLevel(logging.WARNING)
-        # The run's folder is made on purpose, and torch's own names are Lightning's business.
+        # The run's folder is made on purpose and may move, and torch's own names are Lightning's business.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", "The dirpath has changed")
         warnings.filterwarnings("ignore", ".*LeafSpec")
         warnings.filterwarnings("ignore", ".*broadcast_buffers")
         if place().rank > 0:
