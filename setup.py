@@ -13,7 +13,7 @@ setup(
     maintainer_email="maintainers@example.org",
     packages=find_packages(include=["sdcpc_core*", "sdcpc_ros*"]),
     package_data={
-        "sdcpc_core": ["checkpoints/*.safetensors", "checkpoints/*.md", "templates/*"],
+        "sdcpc_core": ["checkpoints/*.safetensors", "checkpoints/*.md", "pages/templates/*"],
         "sdcpc_ros": ["fastdds.xml"],
     },
     data_files=[
