@@ -13,7 +13,8 @@ from fake_data_sets import WRITERS, write_cityscapes, write_vspw
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError, InputError, OutputError
-from sdcpc_core.evaluation.command import evaluate, passes
+from sdcpc_core.evaluation import passes
+from sdcpc_core.evaluation.command import evaluate
 from sdcpc_core.evaluation.passes import Answer, plan, score
 from sdcpc_core.info import info
 from sdcpc_core.labels import CAMVID, LabelSet

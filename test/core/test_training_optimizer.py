@@ -12,10 +12,11 @@ from lightning.pytorch.plugins import MixedPrecision
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.models import build_model
+from sdcpc_core.training import run as training_run
 from sdcpc_core.training.command import train
 from sdcpc_core.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from sdcpc_core.training.last_checkpoint import WholeCheckpoints
-from sdcpc_core.training.module import SegmentationModule, run
+from sdcpc_core.training.module import SegmentationModule
 from sdcpc_core.training.optimizer import learning_rate_factor, moving_average, parameter_groups
 
 
@@ -59,9 +60,9 @@ def test_both_rates_are_logged(root, tmp_path):
 
 def fp16_on_a_cpu(monkeypatch) -> None:
     """Lightning refuses fp16 by its name, but its plugin works there."""
-    monkeypatch.setattr(run, "trainer_precision", lambda precision, device: None)
+    monkeypatch.setattr(training_run, "trainer_precision", lambda precision, device: None)
     plugins = [WholeCheckpoints(), MixedPrecision("16-mixed", "cpu")]
-    monkeypatch.setattr(run, "_distribution", lambda config, device: {"devices": 1, "plugins": plugins})
+    monkeypatch.setattr(training_run, "_distribution", lambda config, device: {"devices": 1, "plugins": plugins})
 
 
 def train_on_slopes(monkeypatch, run, slopes) -> list[torch.Tensor]:
