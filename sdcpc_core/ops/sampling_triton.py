@@ -6,8 +6,8 @@ A kernel works on a tile of rows times channels: a row is a pixel, or a group of
 import triton
 import triton.language as tl
 
-TILE_ELEMENTS = 1024
-"""Rows times channels of a program: eight numbers per thread, two loads of 16 bytes."""
+TILE_ELEMENTS = 512
+"""Rows times channels of a program: four numbers per thread, of float32 a load of 16 bytes."""
 NUM_WARPS = 4
 
 

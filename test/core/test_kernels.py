@@ -4,6 +4,7 @@ They run on a CUDA device, and on any machine in Triton's interpreter, which has
 imported: ``test_in_the_interpreter`` runs the rest of this file in a process of its own.
 """
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -24,6 +25,7 @@ from sdcpc_core.ops.upsample_argmax import plain_upsample_argmax
 from sdcpc_core.ops.window_attention import plain_window_attention
 
 triton = pytest.importorskip("triton", reason="needs Triton")
+ROOT = Path(__file__).resolve().parents[2]
 
 from sdcpc_core.ops import deform_conv_triton, upsample_argmax_triton, window_attention_triton  # noqa: E402
 
@@ -140,7 +142,7 @@ def test_positive_features_of_any_sign():
 def test_features_so_low_that_the_divisor_is_a_constant():
     generator = torch.Generator().manual_seed(1)
     query, key, value, points = attention_inputs(generator)
-    inputs = [query - 9, key - 9, value, points]
+    inputs = [query - 10.5, key - 10.5, value, points]
     assert_agrees(attention_kernel("positive"), attention_plain("positive"), inputs, generator)
 
 
@@ -287,14 +289,17 @@ def test_inputs_may_lie_in_memory_as_they_like():
 
 
 @pytest.fixture
-def every_device_has_kernels(monkeypatch):
+def _public_functions_take_kernels(monkeypatch):
+    """Also in the interpreter; on a CUDA device they do anyway."""
+    if not INTERPRETED:
+        return
     for module in (window_attention, deform_conv, upsample_argmax):
         monkeypatch.setattr(module, "takes", lambda _: True)
         monkeypatch.setattr(module, "takes_tokens", lambda *_: True, raising=False)
 
 
 @runs_kernels
-@pytest.mark.usefixtures("every_device_has_kernels")
+@pytest.mark.usefixtures("_public_functions_take_kernels")
 def test_a_compiled_network_sees_one_node_per_operator():
     arguments = op_calls()
     seen = []
@@ -316,7 +321,7 @@ def test_a_compiled_network_sees_one_node_per_operator():
 
 
 @runs_kernels
-@pytest.mark.usefixtures("every_device_has_kernels")
+@pytest.mark.usefixtures("_public_functions_take_kernels")
 def test_an_exported_network_has_one_node_per_operator():
     class Network(torch.nn.Module):
         def forward(self, *tensors):
@@ -378,6 +383,12 @@ def test_what_kernels_take_on_cuda_they_get(calls, channels, dtype, device, expe
         assert decision.label_map.device.type == device
 
 
+def test_a_compiled_network_asks_once_for_triton(monkeypatch):
+    monkeypatch.setattr(kernels, "_start_triton", lambda: 3)
+    compiled = torch.compile(lambda tensor: tensor * kernels.triton_works(), backend="eager", fullgraph=True)
+    assert compiled(torch.tensor(2)) == 6
+
+
 def test_without_triton_cuda_runs_in_plain_torch(monkeypatch):
     monkeypatch.setattr(kernels, "find_spec", lambda _: None)
     assert not kernels._start_triton.__wrapped__()
@@ -405,14 +416,14 @@ def test_where_triton_does_not_start_it_is_said_why(monkeypatch):
 
 
 POINTERS = {"points": "*fp32", "offsets": "*fp32", "weights": "*fp32", "label_map": "*u8", "confidence": "*u8"}
-ATTENTION = {"num_points": 4, "positive": True, "smallest_sum": 1e-6, "tile_rows": 8, "tile_channels": 128}
-DEFORMABLE = {"num_points": 9, "side": 3, "tile_rows": 64, "tile_channels": 16}
+ATTENTION = {"num_points": 4, "positive": True, "smallest_sum": 1e-6, "tile_rows": 4, "tile_channels": 128}
+DEFORMABLE = {"num_points": 9, "side": 3, "tile_rows": 32, "tile_channels": 16}
 DECISION = {"with_confidence": True, "tile_pixels": 256}
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
 @pytest.mark.skipif(not PTXAS.exists(), reason=f"no assembler at {PTXAS}")
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize(("dtype", "load"), [("fp32", "v4.b32"), ("bf16", "v2.b32")])
 @pytest.mark.parametrize(
     ("module", "name", "constants", "floats"),
     [
@@ -424,7 +435,7 @@ DECISION = {"with_confidence": True, "tile_pixels": 256}
     ],
     ids=["attention", "attention backward", "deformable", "deformable backward", "decision"],
 )
-def test_kernels_compile_for_hopper(monkeypatch, tmp_path, module, name, constants, floats, dtype):
+def test_kernels_compile_for_hopper(monkeypatch, tmp_path, module, name, constants, floats, dtype, load):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(module, name)
     inputs = {"query", "key", "value", "values", "logits", "of_query"}
@@ -443,5 +454,36 @@ def test_kernels_compile_for_hopper(monkeypatch, tmp_path, module, name, constan
     )
     compiled = triton.compile(source, target=triton.backends.compiler.GPUTarget("cuda", 90, 32))
     assert compiled.asm["cubin"]
-    if module is not upsample_argmax_triton:  # whole rows, 16 bytes to a load
-        assert re.search(r"ld\.global\S*\.v4\.b32", compiled.asm["ptx"])
+    if module is not upsample_argmax_triton:  # four channels to a load
+        assert f"ld.global.{load}" in compiled.asm["ptx"]
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """The script benchmarks/kernels.py."""
+    spec = importlib.util.spec_from_file_location("benchmark_of_kernels", ROOT / "benchmarks" / "kernels.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_benchmark_says_what_it_needs(benchmark, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["kernels.py"])
+    assert benchmark.main() == 2
+    assert "needs a CUDA device" in capsys.readouterr().err
+
+
+def test_benchmark_notices_a_wrong_kernel(benchmark):
+    inputs = attention_inputs(torch.Generator().manual_seed(8))
+
+    def wrong(*tensors):
+        return plain_window_attention(*tensors) * 1.001
+
+    for kernel, right in ((plain_window_attention, True), (wrong, False)):
+        for measurement in benchmark._passes("attention", kernel, plain_window_attention, inputs):
+            assert (measurement.error <= measurement.allowed) is right
+            measurement.kernel()
+            measurement.plain()
