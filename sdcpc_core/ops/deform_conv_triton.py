@@ -61,7 +61,8 @@ def _differentiate(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, ...]:
 deformable_aggregation.register_autograd(_differentiate, setup_context=_save)
 
 
-def _launch(kernel: triton.JITFunction, values: Tensor, offsets: Tensor, weights: Tensor, *others: Tensor) -> None:
+def _launch(kernel: triton.JITFunction, *tensors: Tensor) -> None:
+    values, _, weights = tensors[:3]
     batch, height, width, channels = values.shape
     groups, num_points = weights.shape[-2:]
     num_rows = batch * height * width * groups
@@ -71,10 +72,7 @@ def _launch(kernel: triton.JITFunction, values: Tensor, offsets: Tensor, weights
     tile_rows, tile_channels = tile(channels // groups)
     with torch.cuda.device_of(values):
         kernel[(triton.cdiv(num_rows, tile_rows),)](
-            values,
-            offsets,
-            weights,
-            *others,
+            *tensors,
             num_rows,
             height,
             width,

@@ -61,28 +61,14 @@ def window_attention_backward(
     inputs = [tensor.contiguous() for tensor in (query, key, value, points)]
     of_query, of_points = query.new_empty(query.shape), points.new_empty(points.shape)
     of_key, of_value = key.new_zeros(key.shape, dtype=torch.float32), value.new_zeros(value.shape, dtype=torch.float32)
-    results = [tensor.contiguous() for tensor in (attended, total, gradient)]
-    _launch(_backward, *inputs, *results, of_query, of_key, of_value, of_points, positive=positive)
+    given = [tensor.contiguous() for tensor in (attended, total, gradient)]
+    _launch(_backward, *inputs, *given, of_query, of_key, of_value, of_points, positive=positive)
     return of_query, of_key.to(key.dtype), of_value.to(value.dtype), of_points
 
 
 @window_attention_backward.register_fake
-def _gradients(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    points: Tensor,
-    attended: Tensor,
-    total: Tensor,
-    positive: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (
-        query.new_empty(query.shape),
-        key.new_empty(key.shape),
-        value.new_empty(value.shape),
-        points.new_empty(points.shape),
-    )
+def _gradients(gradient: Tensor, *others: Tensor | bool) -> tuple[Tensor, ...]:
+    return tuple(tensor.new_empty(tensor.shape) for tensor in others[:4])
 
 
 def _save(ctx: FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
@@ -98,15 +84,8 @@ def _differentiate(ctx: FunctionCtx, gradient: Tensor, _: Tensor) -> tuple[Tenso
 window_attention.register_autograd(_differentiate, setup_context=_save)
 
 
-def _launch(
-    kernel: triton.JITFunction,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    points: Tensor,
-    *others: Tensor,
-    positive: bool,
-) -> None:
+def _launch(kernel: triton.JITFunction, *tensors: Tensor, positive: bool) -> None:
+    query, key, _, points = tensors[:4]
     batch, height, width, channels = query.shape
     num_rows = batch * height * width
     if not num_rows:
@@ -114,11 +93,7 @@ def _launch(
     tile_rows, tile_channels = tile(channels)
     with torch.cuda.device_of(query):
         kernel[(triton.cdiv(num_rows, tile_rows),)](
-            query,
-            key,
-            value,
-            points,
-            *others,
+            *tensors,
             num_rows,
             height * width,
             key.shape[1],
