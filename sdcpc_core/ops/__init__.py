@@ -1,1 +1,1 @@
-"""The operators that decide the speed, in plain torch."""
+"""The operators that decide the speed: each in plain torch, its definition, beside one kernel in Triton for CUDA."""

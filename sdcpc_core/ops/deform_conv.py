@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sdcpc_core.ops.kernels import takes, takes_tokens
 from sdcpc_core.ops.sampling import bilinear_corners, weighted_rows
 
 
@@ -19,6 +20,15 @@ def deformable_aggregation(values: Tensor, offsets: Tensor, weights: Tensor) -> 
 
     Source: InternImage (arXiv 2211.05778), Eq. 2.
     """
+    if takes_tokens(values) and takes(offsets) and takes(weights):
+        from sdcpc_core.ops import deform_conv_triton
+
+        return deform_conv_triton.deformable_aggregation(values, offsets, weights)
+    return plain_deformable_aggregation(values, offsets, weights)
+
+
+def plain_deformable_aggregation(values: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """Define ``deformable_aggregation``, which runs it where there is no kernel."""
     batch, height, width, channels = values.shape
     groups, num_points = weights.shape[-2:]
     points = offsets + regular_grid(height, width, num_points, offsets.device)[:, :, None]

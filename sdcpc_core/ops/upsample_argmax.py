@@ -1,10 +1,12 @@
-"""Bilinear upsampling and decision in one step, a band of rows at a time: K x H x W floats are never stored."""
+"""Bilinear upsampling and decision in one step: K x H x W floats are never stored."""
 
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sdcpc_core.ops.kernels import takes
 
 _BAND_ELEMENTS = 2**21
 """Upsampled logits held at a time, about what a processor's cache holds."""
@@ -26,10 +28,20 @@ def upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_confidence
     """Upsample logits bilinearly (``align_corners=False``) and take the best class of every pixel.
 
     Args:
-        logits: (B, K, h, w).
+        logits: (B, K, h, w); of equal classes the first is the best.
         size_hw: height and width of the result in pixels.
         with_confidence: also compute the probability of the label.
     """
+    if takes(logits):
+        from sdcpc_core.ops import upsample_argmax_triton
+
+        label_map, confidence = upsample_argmax_triton.upsample_argmax(logits, *size_hw, with_confidence)
+        return Decision(label_map, confidence if with_confidence else None)
+    return plain_upsample_argmax(logits, size_hw, with_confidence=with_confidence)
+
+
+def plain_upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_confidence: bool = False) -> Decision:
+    """Define ``upsample_argmax``, which runs it where there is no kernel: a band of rows at a time."""
     batch, num_classes, _, _ = logits.shape
     height, width = size_hw
     logits = logits.float()

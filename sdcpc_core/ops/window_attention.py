@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sdcpc_core.ops.features import SMALLEST_SUM, at_least_float32, positive
+from sdcpc_core.ops.kernels import takes, takes_tokens
 from sdcpc_core.ops.sampling import bilinear_corners, weighted_rows
 
 Weighting = Literal["positive", "raw"]
@@ -32,6 +33,17 @@ def selective_window_attention(
     Source: SD-CPC (arXiv 2412.08034), Eq. 2. Differences: positive features by default; points outside the
     reference have a zero key, hence no weight; a sum of zero divides nothing.
     """
+    if takes_tokens(query, key, value) and takes(points):
+        from sdcpc_core.ops.window_attention_triton import window_attention
+
+        return window_attention(query, key, value, points, weighting == "positive")[0]
+    return plain_window_attention(query, key, value, points, weighting)
+
+
+def plain_window_attention(
+    query: Tensor, key: Tensor, value: Tensor, points: Tensor, weighting: Weighting = "positive"
+) -> Tensor:
+    """Define ``selective_window_attention``, which runs it where there is no kernel."""
     if weighting == "positive":
         query, key = positive(query), positive(key)
     channels = query.shape[-1]

@@ -1,6 +1,8 @@
 """Every operator against a naive implementation that reads like its equation."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -210,3 +212,15 @@ def test_upsample_argmax_agrees_with_the_two_steps(num_classes, small, large, mo
     assert (decision.label_map == best.indices).float().mean() > 0.999  # rounding may turn a tie
     torch.testing.assert_close(decision.confidence.float(), (best.values * 255).round(), atol=1, rtol=0)
     assert upsample_argmax(logits, large).confidence is None
+
+
+def test_a_cpu_needs_no_triton():
+    program = """
+import sys
+sys.modules["triton"] = None  # which makes the import fail
+import torch
+import sdcpc_core.streaming
+from sdcpc_core.models import build_model
+build_model("sdcpc_mit_b0", num_classes=2)(torch.zeros(1, 3, 3, 32, 32))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
