@@ -63,6 +63,7 @@ setup(
             "import-linter",
             "pre-commit",
             "colcon-common-extensions",
+            "triton; sys_platform == 'linux'",  # the kernels' tests run in its interpreter without a GPU
         ],
     },
     entry_points={
