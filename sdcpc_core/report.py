@@ -103,7 +103,7 @@ def check_report(path: Path | None, *, out: Path | None = None) -> None:
         return
     check_output(path, overwrite=True)
     if out is not None and final_place(out).is_relative_to(final_place(path)):
-        raise OutputError(f"--json {path} would stand in the way of --out {out}; give them different names")
+        raise OutputError(f"--json {path} would stand in the way of {out}; give them different names")
 
 
 def write_report(path: str | Path, report: Mapping[str, Any]) -> None:
