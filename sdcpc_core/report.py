@@ -89,6 +89,11 @@ def rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}
 
 
+def shown(figure: float) -> str:
+    """A figure for people, with two decimals; a dash where nothing was measured."""
+    return "–" if math.isnan(figure) else f"{figure:.2f}"
+
+
 def check_report(path: Path | None, *, out: Path | None = None) -> None:
     """Refuse a place for a report before hours are spent on what it tells.
 
