@@ -89,6 +89,11 @@ def rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}
 
 
+def shown(figure: float) -> str:
+    """A figure for people, with two decimals; a dash where nothing was measured."""
+    return "–" if math.isnan(figure) else f"{figure:.2f}"
+
+
 def check_report(path: Path | None, *, out: Path | None = None) -> None:
     """Refuse a place for a report before hours are spent on what it tells.
 
@@ -103,7 +108,7 @@ def check_report(path: Path | None, *, out: Path | None = None) -> None:
         return
     check_output(path, overwrite=True)
     if out is not None and final_place(out).is_relative_to(final_place(path)):
-        raise OutputError(f"--json {path} would stand in the way of --out {out}; give them different names")
+        raise OutputError(f"--json {path} would stand in the way of {out}; give them different names")
 
 
 def write_report(path: str | Path, report: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ def compare(argv: list[str]) -> None:
             f"No label maps were kept of {', '.join(unseen)}: not in the pictures.", style="dim", markup=False
         )
     if data:
-        facts = {"command": shlex.join(["sdcpc", "compare", *argv]), "commit": str(report["commit"])}
+        facts = {"command": shlex.join(["sdcpc", "compare", *argv]), "commit": report["commit"] or "not a checkout"}
         html = comparison_page(groups, measured, strip, facts)
         with (
             atomic_output(arguments.out, overwrite=arguments.overwrite, is_ours=is_ours) as folder,

@@ -47,7 +47,7 @@ def measure(groups: Sequence[Group]) -> list[Measured]:
     scores = [[_without(member.scores, left_out) for member in group.members] for group in groups]
     result = []
     for members in scores:
-        of_members = _of_all([_sums(scored) for scored in members], class_names)
+        of_members = _of_all([scored.sums() for scored in members], class_names)
         is_first = members is scores[0]
         result.append(
             Measured(
@@ -99,10 +99,6 @@ def has_one_flow(groups: Sequence[Group]) -> bool:
 
 def _without(scores: Scores, left_out: set[str]) -> Scores:
     return Scores({name: block for name, block in scores.blocks.items() if name not in left_out})
-
-
-def _sums(scores: Scores) -> dict[str, np.ndarray]:
-    return {name: block.sum(axis=0) for name, block in scores.blocks.items()}
 
 
 def _of_all(sums: Sequence[Sums], class_names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sdcpc_core.comparison.evaluations import Group
 from sdcpc_core.comparison.figures import IOU, Measured
-from sdcpc_core.comparison.report import CLASSES, COST, FIGURES, GONE, columns, notes, rows, title
+from sdcpc_core.comparison.report import CLASSES, COST, FIGURES, GONE, columns, notes_of_parts, rows, title
 from sdcpc_core.comparison.strip import Strip
 from sdcpc_core.pages.charts import Bars
 from sdcpc_core.pages.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
@@ -33,20 +33,24 @@ def comparison_page(
     Returns:
         HTML that refers to nothing outside itself.
     """
-    heads, parts = columns(groups), rows(groups, measured)
-    tables = {part: _table(heads, found) for part, found in parts.items()}
-    sections = [Section(FIGURES, [tables[FIGURES]], notes(groups))]
+    contrasts = {GONE: "share"}
+    tables = {
+        part: _table(columns(groups, contrasts.get(part, "difference")), found)
+        for part, found in rows(groups, measured).items()
+    }
+    told = {part: "\n".join(lines) for part, lines in notes_of_parts(groups).items()}
+    sections = [Section(FIGURES, [tables[FIGURES]], told[FIGURES])]
     if strip:
         moments = [PictureRow(*row) for row in zip(strip.captions, strip.pictures, strict=True)]
         sections.append(
             Section("Pictures", [Pictures(strip.headings, moments), Legend(strip.labels)], "Black is unlabelled.")
         )
     if GONE in tables:
-        sections.append(Section(GONE, [tables[GONE]]))
+        sections.append(Section(GONE, [tables[GONE]], told[GONE]))
     charts = [_bars(groups, measured)] if len(groups) <= CHARTED else []
     sections += [
         Section(CLASSES, [*charts, tables[CLASSES]]),
-        Section(COST, [tables[COST]]),
+        Section(COST, [tables[COST]], told[COST]),
         Section("Evaluations", [_evaluations(groups), Facts(facts)]),
     ]
     names = [group.name for group in groups]
@@ -85,7 +89,7 @@ def _evaluations(groups: Sequence[Group]) -> Table:
                     "x".join(map(str, report["working_size_hw"])),
                     config["precision"],
                     report["device_name"],
-                    str(report["commit"]),
+                    report["commit"] or "not a checkout",
                 ]
             )
     return Table(["", "folder and pass", "checkpoint", "height x width", "precision", "machine", "commit"], rows)

@@ -12,7 +12,7 @@ from sdcpc_core.comparison.evaluations import Group, StoredPass
 from sdcpc_core.comparison.figures import IOU, Measured, has_one_flow
 from sdcpc_core.metrics.bootstrap import CONFIDENCE, Difference
 from sdcpc_core.metrics.scores import BLOCK_FRAMES
-from sdcpc_core.report import rounded
+from sdcpc_core.report import rounded, shown
 
 FIGURES, GONE, CLASSES, COST = "Figures, %", "Inconsistency gone, %", "Classes, %", "Cost and speed"
 
@@ -23,9 +23,9 @@ def title(groups: Sequence[Group]) -> str:
     return f"{first.split}, {first.report['frames']} labelled frames"
 
 
-def columns(groups: Sequence[Group]) -> list[str]:
-    """Heads of the columns of ``rows``: a mean for each group, then a difference for each but the first."""
-    difference = f"difference ({100 * CONFIDENCE:g} %)"
+def columns(groups: Sequence[Group], contrast: str = "difference") -> list[str]:
+    """Heads of the columns of ``rows``: a mean for each group, then what contrasts each but the first with it."""
+    difference = f"{contrast} ({100 * CONFIDENCE:g} %)"
     others = [difference] if len(groups) == 2 else [f"{group.name}: {difference}" for group in groups[1:]]
     return ["percent", *(group.name for group in groups), *others]
 
@@ -75,28 +75,36 @@ def _table(heads: Sequence[str], parts: Iterable[Sequence[Sequence[str]]]) -> Ta
 
 def notes(groups: Sequence[Group]) -> str:
     """What has to be known to read the figures."""
+    return "\n".join(line for lines in notes_of_parts(groups).values() for line in lines)
+
+
+def notes_of_parts(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Lines of ``notes``, by the part of the table they belong to."""
     first, blocks = groups[0], len(groups[0].members[0].scores.blocks["labels"])
-    lines = [
+    difference = (
         f"difference: to {first.name}; paired bootstrap over {blocks} blocks of up to {BLOCK_FRAMES} frames. It covers "
         "which frames were filmed, not which weights another training would give."
-    ]
+    )
+    macs = "GMACs: 10^9 multiply-accumulates for a frame of a stream and for a clip, attention products not counted."
+    lines = {FIGURES: [difference], GONE: [], COST: [macs]}
     if any(len(group.members) > 1 for group in groups):
-        lines.append("±: mean and standard deviation over the evaluations of a group; their draws are averaged.")
+        lines[FIGURES].append(
+            "±: mean and standard deviation over the evaluations of a group; their draws are averaged."
+        )
+    if not has_one_flow(groups):
+        lines[FIGURES].append(
+            "TC is left out: it was measured with different optical flow; evaluate all with one OpenCV."
+        )
     if "windows" in first.members[0].scores.blocks:
-        lines.append(
+        lines[GONE].append(
             f"gone: share of the inconsistency of {first.name} that is gone, in percent: the gain in mVC over what "
             f"{first.name} lacks to 100."
         )
-    lines.append(
-        "GMACs: 10^9 multiply-accumulates for a frame of a stream and for a clip, attention products not counted."
-    )
-    if not has_one_flow(groups):
-        lines.append("TC is left out: it was measured with different optical flow; evaluate all with one OpenCV.")
     machines = {group.name: ", ".join(dict.fromkeys(map(_machine, group.members))) for group in groups}
     if len(set(machines.values())) > 1:
         told = "; ".join(f"{name}: {machine}" for name, machine in machines.items())
-        lines.append(f"The times cannot be compared, they are of different machines or precisions: {told}.")
-    return "\n".join(lines)
+        lines[COST].append(f"The times cannot be compared, they are of different machines or precisions: {told}.")
+    return lines
 
 
 def comparison_report(groups: Sequence[Group], measured: Sequence[Measured]) -> dict[str, Any]:
@@ -162,9 +170,7 @@ def _shown_over_members(values: Sequence[float]) -> str:
 
 
 def _shown(mean: float, deviation: float) -> str:
-    if math.isnan(mean):
-        return "–"
-    return f"{mean:.2f}" + ("" if math.isnan(deviation) else f" ± {deviation:.2f}")
+    return shown(mean) + ("" if math.isnan(deviation) else f" ± {deviation:.2f}")
 
 
 def _shown_gain(gain: Difference | None) -> str:

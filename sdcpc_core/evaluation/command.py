@@ -47,8 +47,9 @@ def evaluate(argv: list[str]) -> None:
     if not data.labelled and arguments.out:
         raise ConfigError(f"{data.title} has no labels, so that there is nothing for --out to tell; leave it out")
     offsets = plan(data, len(segmenter.model.reference_ages_s), arguments.references, REFERENCES)
-    indices = {name: data.around_targets(max(of_pass, default=0)) for name, of_pass in offsets.items()}
     main, *_ = offsets
+    segmenter.stream(reference_offsets=offsets[main])  # refuses offsets that the model cannot take
+    indices = {name: data.around_targets(max(of_pass, default=0)) for name, of_pass in offsets.items()}
     if data.is_video:
         with progress(indices[main], "are all frames whole") as shown:
             data.check_frames(shown)
@@ -183,13 +184,14 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     from sdcpc_core.output import check_output, final_place
     from sdcpc_core.report import check_report, holds_report
 
-    places = [place for place in (arguments.out, arguments.save_predictions) if place]
-    for place in places:
+    check_report(arguments.json)
+    for place in filter(None, (arguments.out, arguments.save_predictions)):
         check_output(place, overwrite=arguments.overwrite, is_ours=holds_report)
         check_report(arguments.json, out=place)
-    first, *others = map(final_place, places) if places else (None,)
-    if any(first.is_relative_to(other) or other.is_relative_to(first) for other in others):
-        raise ConfigError("--out and --save-predictions lie in one another; give them folders of their own")
+    if arguments.out and arguments.save_predictions:
+        out, submission = map(final_place, (arguments.out, arguments.save_predictions))
+        if out.is_relative_to(submission) or submission.is_relative_to(out):
+            raise ConfigError("--out and --save-predictions lie in one another; give them folders of their own")
     if arguments.out:
         import jinja2  # noqa: F401
 

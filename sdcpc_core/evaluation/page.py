@@ -18,11 +18,11 @@ from sdcpc_core.evaluation.report import (
     figure_rows,
     headline,
     notes,
-    shown,
     speed_rows,
 )
 from sdcpc_core.pages.charts import Bars, Lines, Matrix
 from sdcpc_core.pages.page import Facts, Legend, PictureRow, Pictures, Section, Table, render_page
+from sdcpc_core.report import shown
 
 HIGHLIGHTS = {"mIoU": "mIoU", "pixel_accuracy": "pixel accuracy", "mVC8": "mVC8", "mVC16": "mVC16", "TC": "TC"}
 OVER_TIME = {
@@ -52,8 +52,7 @@ def evaluation_page(evaluation: Evaluation, label_folder: Path, facts: Mapping[s
     Returns:
         HTML that refers to nothing outside itself.
     """
-    main = evaluation.main
-    figures = main.scores.figures()
+    figures = evaluation.main.scores.figures()
     highlights = {
         name: shown(figures[key]) for key, name in HIGHLIGHTS.items() if not math.isnan(figures.get(key, math.nan))
     }
@@ -69,9 +68,9 @@ def evaluation_page(evaluation: Evaluation, label_folder: Path, facts: Mapping[s
     ]
     return render_page(
         f"{facts['model']} on {evaluation.data.title}",
-        sections,
+        [section for section in sections if section.parts],
         subtitle=f"{headline(evaluation)} · {facts['date']} · {facts['device_name']}",
-        highlights={**highlights, "frames per second": shown(1e3 / float(np.median(main.step_ms)))},
+        highlights={**highlights, "frames per second": shown(facts["fps"])},
     )
 
 
@@ -141,7 +140,7 @@ def _over_time(evaluation: Evaluation) -> Section:
         rows = [(name, str(counts[name]), *(shown(figures[name][key]) for key in keys)) for name in worst_first]
         parts.append(Table(("sequence", "labelled frames", *keys), rows, shown_rows=20))
     note = "The sequences with the lowest pixel accuracy come first." if len(counts) > 1 else ""
-    return Section("Over time", parts, note)
+    return Section("Over time" if charted else "Sequences", parts, note)
 
 
 def _charts(evaluation: Evaluation, sequence: str) -> Iterable[Lines]:

@@ -9,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from sdcpc_core.data.dataset import DataSet, LabelledFrame
+from sdcpc_core.errors import ConfigError
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.metrics import Scorer, Scores
 from sdcpc_core.streaming import Segmenter
 
 NEIGHBOUR_SPACING_S = 1.05
 """Frames closer than this have neighbours at 1 s and 2 s."""
+REFERENCE_SPACING_S = 2.0
+"""A stream forgets its past in a longer silence: frames further apart are no references."""
 
 
 class Answer(NamedTuple):
@@ -91,12 +94,20 @@ def plan(
     Returns:
         Offsets of the references of each pass, by its name, the main one first: ``references``, ``self`` with each
         frame as its own reference and, of frames about a second apart, ``neighbours`` with those at 1 s, 2 s, ….
+
+    Raises:
+        ConfigError: references are wanted of frames that stand alone or lie too far apart.
     """
     if not num_references:
         return {"self": ()}
+    spacing_s = data.spacing_s()
+    if wanted and spacing_s > REFERENCE_SPACING_S:
+        raise ConfigError(
+            f"the frames of {data.title} stand alone or lie over {REFERENCE_SPACING_S:g} s apart, so that none is a "
+            "reference of another; leave out --references"
+        )
     if wanted or data.is_video:
         return {"references": tuple(wanted or default), "self": ()}
-    spacing_s = data.spacing_s()
     if spacing_s > NEIGHBOUR_SPACING_S:
         return {"self": ()}
     return {"self": (), "neighbours": tuple(round(age_s / spacing_s) for age_s in range(1, num_references + 1))}

@@ -15,7 +15,7 @@ from sdcpc_core.labels import LabelSet
 from sdcpc_core.metrics.bootstrap import CONFIDENCE, Difference, differences
 from sdcpc_core.metrics.scores import BLOCK_FRAMES
 from sdcpc_core.metrics.temporal_consistency import FLOW
-from sdcpc_core.report import latency_ms, rounded
+from sdcpc_core.report import latency_ms, rounded, shown
 
 MASKS = {
     "TC": "none: every pixel counts, at the border of the image where it leaves it",
@@ -185,11 +185,6 @@ def meanings(evaluation: Evaluation) -> dict[str, str]:
         lie = f"lie {spacing_s:.1f} s apart" if math.isfinite(spacing_s) else "stand alone"
         told["self"] += f"; the frames {lie} and are no video"
     return told
-
-
-def shown(value: float) -> str:
-    """A figure for people."""
-    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def _rate(median_ms: float | None) -> float | None:

@@ -93,7 +93,7 @@ def intervals(
     blocks = len(truths[0])
     drawn = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=resamples)
     drawn = drawn.astype(np.float64)  # products of floats are many times faster, and these are exact
-    values = contrast([{name: block.sum(axis=0) for name, block in scores.blocks.items()} for scores in evaluations])
+    values = contrast([scores.sums() for scores in evaluations])
     samples = contrast(
         [{name: np.tensordot(drawn, block, axes=1) for name, block in scores.blocks.items()} for scores in evaluations]
     )

@@ -97,20 +97,21 @@ class Scores:
 
     def figures(self) -> dict[str, float]:
         """All figures under the keys of reports, in percent; NaN where nothing was measured."""
-        return {key: float(value) for key, value in figures(self._sums()).items()}
+        return {key: float(value) for key, value in figures(self.sums()).items()}
 
     def iou_per_class(self) -> np.ndarray:
         """Intersection over union of each class in percent, (K,); NaN for classes absent from the ground truth."""
-        return confusion.iou_per_class(self._sums()["labels"])
+        return confusion.iou_per_class(self.sums()["labels"])
 
     def compared(self) -> float:
         """Share of the pixels that TC compares outside occlusions, in percent; NaN without TC."""
         if "warped" not in self.blocks:
             return float("nan")
-        everywhere, visible = self._sums()["warped"][:, 1].sum(axis=-1)
+        everywhere, visible = self.sums()["warped"][:, 1].sum(axis=-1)
         return float(100 * visible / everywhere) if everywhere else float("nan")
 
-    def _sums(self) -> dict[str, np.ndarray]:
+    def sums(self) -> dict[str, np.ndarray]:
+        """Sums over all blocks."""
         return {name: block.sum(axis=0) for name, block in self.blocks.items()}
 
 

@@ -4,11 +4,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from fake_camvid import write_camvid, write_frame
+from test_evaluation import random_weights
 from test_page import check_page
 
-from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.comparison.command import compare
 from sdcpc_core.comparison.evaluations import Group, StoredPass, read_groups, read_pass
 from sdcpc_core.comparison.figures import gains, inconsistency_gone, measure
@@ -171,16 +170,16 @@ def test_the_command_shows_and_writes_all(evaluations, tmp_path, capsys):
     assert "standard_deviation" not in finer
     page = check_page((out / "compare.html").read_text())
     assert {"rough", "fine +1", "finer", "mVC8 gone", "IoU Car", "Ground truth"} <= set(page.text)
+    assert {"finer: difference (95 %)", "finer: share (95 %)"} <= set(page.text)
+    parts = [next(i for i, text in enumerate(page.text) if text.startswith(told)) for told in ("difference:", "gone:")]
+    assert parts[0] < page.text.index("mIoU") < parts[1] < page.text.index("mVC8 gone"), "each note is over its table"
     assert cv2.imread(str(out / "strip.png")).shape[1] == 5 * 366 - 6 + 32, "input, three models, truth"
 
 
 def test_two_passes_of_one_evaluation(tmp_path):
     root = write_camvid(tmp_path / "camvid")
     out = tmp_path / "evaluation"
-    header = CheckpointHeader("sdcpc_mit_b0", {}, CAMVID, (64, 96))
-    torch.manual_seed(0)
-    checkpoint = tmp_path / "random.safetensors"
-    save_checkpoint(checkpoint, header.build(), header)
+    checkpoint = random_weights(tmp_path / "random.safetensors")
     run = ["--checkpoint", str(checkpoint), "--device", "cpu", "--data", "camvid", "--root", str(root), "--no-flow"]
     evaluate([*run, "--out", str(out)])
     compare([f"{out}:self", str(out), "--out", str(tmp_path / "out")])

@@ -11,6 +11,7 @@ from fake_camvid import write_camvid, write_frame
 from fake_data_sets import WRITERS, write_cityscapes, write_vspw
 
 from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
+from sdcpc_core.data.dataset import DataSet
 from sdcpc_core.data.kinds import open_data_set
 from sdcpc_core.errors import ConfigError, InputError, OutputError
 from sdcpc_core.evaluation import passes
@@ -125,15 +126,18 @@ sys.exit(main())
     assert f"'.[{extra}]'" in result.stderr
 
 
-def test_a_perfect_answer_scores_a_hundred(root):
+def test_a_perfect_answer_scores_a_hundred(root, monkeypatch):
     data = open_data_set("camvid", root, "val")
     answers = (
         Answer(index, frame, np.where(frame.label_map == 255, 0, frame.label_map), 1.0)
         for index, frame in enumerate(data)
     )
-    figures = score(answers, CAMVID, is_video=True).scores.figures()
+    monkeypatch.setattr(passes.time, "perf_counter", iter([10.0, 12.0]).__next__)
+    found = score(answers, CAMVID, is_video=True)
+    figures = found.scores.figures()
     assert figures["mIoU"] == figures["WIoU"] == figures["pixel_accuracy"] == 100
     assert np.isnan(figures["mVC16"])
+    assert found.frames_per_s == 3.5, "seven frames in two seconds, whatever their steps took"
 
 
 def test_weights_of_other_classes_are_refused(root, tmp_path):
@@ -194,6 +198,18 @@ def test_an_older_result_is_kept(checkpoint, root, tmp_path):
         evaluate(arguments(checkpoint, root, "--out", str(tmp_path / "new"), "--json", str(tmp_path / "new")))
 
 
+def test_a_report_that_cannot_be_written_is_told_before_the_work(checkpoint, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(passes, "label", None)
+    with pytest.raises(OutputError, match="is a folder and no earlier result"):
+        evaluate(arguments(checkpoint, root, "--json", str(tmp_path)))
+
+
+def test_references_that_cannot_be_are_told_before_the_work(checkpoint, root, monkeypatch):
+    monkeypatch.setattr(DataSet, "check_frames", None)
+    with pytest.raises(ConfigError, match=r"takes 2 references, not \[3\]"):
+        evaluate(arguments(checkpoint, root, "--references", "3"))
+
+
 def test_an_older_result_is_replaced_when_told(checkpoint, root, tmp_path):
     run = arguments(checkpoint, root, "--split", "train", "--out", str(tmp_path / "out"), "--overwrite")
     evaluate(run)
@@ -229,6 +245,8 @@ def test_references_are_planned_by_how_close_frames_lie(root):
 def test_single_images_have_no_neighbours(tmp_path):
     data = open_data_set("cityscapes", write_cityscapes(tmp_path, sequence=False), "val")
     assert plan(data, 2, None, (3, 6)) == {"self": ()}
+    with pytest.raises(ConfigError, match="leave out --references"):
+        plan(data, 2, (1, 2), (3, 6))
 
 
 def test_an_evaluation_says_what_another_has_to_know_to_stand_beside_it(checkpoint, root, tmp_path):
@@ -239,7 +257,6 @@ def test_an_evaluation_says_what_another_has_to_know_to_stand_beside_it(checkpoi
     assert report["label_set"] == CAMVID.to_dict()
     assert report["passes"] == {"references": [3, 6], "self": []}
     assert report["command"].startswith("sdcpc evaluate --checkpoint ")
-    assert report["evaluation_fps"] <= 1e3 * 7 / (7 * report["latency_ms"]["median"] / 2), "slower than its steps"
     assert len(list((tmp_path / "out" / "labels_self").iterdir())) == 7
 
 

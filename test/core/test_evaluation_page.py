@@ -34,6 +34,7 @@ def test_the_page_of_an_evaluation_tells_what_its_report_does(out):
     for name in CAMVID.names:
         assert name in page.text
     assert report["commit"] is None or report["commit"] in page.text
+    assert "Over time" not in page.text, "seven frames have no course, and one sequence no table"
     assert html.count("<img") == 8, "of seven neighbouring frames one of the worst and one of the best"
     assert len(html) < 200_000
 
@@ -54,6 +55,7 @@ def test_every_kind_of_data_has_its_page(kind, tmp_path):
     assert ('class="matrix-picture"' in html) == (kind == "vspw"), "124 classes are drawn without numbers"
     assert ("taken for, %" in check_page(html).text) == (kind == "vspw")
     assert ("labelled frames" in check_page(html).text) == (kind != "vspw"), "one clip needs no table of sequences"
+    assert ("Over time" in check_page(html).text) == (kind == "vspw"), "the others have frames that stand alone"
 
 
 def test_lines_fit_their_axis_and_break_where_nothing_was_measured():
