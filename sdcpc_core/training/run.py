@@ -112,8 +112,8 @@ def _fit(trainer: L.Trainer, module: SegmentationModule, data: ClipData, last: P
         # Lightning ignores Ctrl-C from the first one on, and ends with a status of its own.
         signal.signal(signal.SIGINT, on_interrupt)
         if trainer.is_global_zero:
-            last = _last(module.config)
-            way_on = f"with --resume continues from {last}" if last.is_file() else "starts anew"
+            saved = _last(module.config)
+            way_on = f"with --resume continues from {saved}" if saved.is_file() else "starts anew"
             print(f"interrupted; the same command {way_on}", file=sys.stderr)
         raise KeyboardInterrupt from err
 
