@@ -76,9 +76,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ConfigError("--clock processor sees nothing of loader processes; add --workers 0")
         if arguments.steps < 1 or not 1 <= (arguments.num_classes or 1) <= 255:
             raise ConfigError("--steps must be at least 1, --num-classes 1..255")
-        # One process measures itself, batch by batch, as long as it takes.
+        # One process measures itself, batch by batch, as long as it takes, and validates nothing.
         schedule = replace(config.schedule, accumulate_batches=1, max_time_minutes=None)
-        config = replace(config, devices=1, num_nodes=1, schedule=schedule)
+        data = replace(config.data, max_validation_frames=1)
+        config = replace(config, devices=1, num_nodes=1, schedule=schedule, data=data)
         device = find_device(config.device)
         num_classes = arguments.num_classes
         if num_classes is None:

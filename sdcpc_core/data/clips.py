@@ -54,7 +54,7 @@ class SampleKey(NamedTuple):
     Attributes:
         epoch: which pass over the labelled frames.
         index: of the labelled frame.
-        num_frames: T of the sample, 1..3; the draws do not depend on it.
+        num_frames: T of the sample, 1..3; what is drawn for all its frames together does not depend on it.
     """
 
     epoch: int

@@ -28,7 +28,7 @@ class ClipData(L.LightningDataModule):
         validation_protocol: how validation is done, for people.
 
     Raises:
-        ConfigError: the synthetic drive is asked for and has other classes than the data set.
+        ConfigError: the synthetic drive is asked for and has other classes than the data set, or is too short.
         InputError: the data are not there or broken.
     """
 
@@ -48,13 +48,21 @@ class ClipData(L.LightningDataModule):
                 f"{self.labels.name!r}; set it to 0"
             )
         offsets = config.data.reference_offsets
+        self._clips = TrainingClips(
+            self._train,
+            seed=config.seed,
+            crop_hw=config.data.crop_hw,
+            scale_range=config.data.scale_range,
+            synthetic_fraction=fraction,
+            reference_offsets=offsets,
+        )
         every = validation_targets(val, stride=offsets[0])
         targets = evenly_spread(every, config.data.max_validation_frames)
         self._val = ValidationFrames(val, targets, offsets)
         val.check_frames(self._val.indices)
         sources = f"{self._train.title}{' and the synthetic drive' if fraction else ''}"
         self.provenance = "; ".join(filter(None, (sources, self._train.terms)))
-        stride = f", one frame in {offsets[0]}" if val.is_video and offsets[0] > 1 else ""
+        stride = f", one frame in {offsets[0]}" if len(every) < len(val.labelled) else ""
         limit = f", {len(targets)} of these {len(every)}, evenly spread" if len(targets) < len(every) else ""
         self.validation_protocol = f"{val.title}{stride}{limit}; the weights were selected on it"
 
@@ -70,18 +78,10 @@ class ClipData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         config = self._config.data
-        clips = TrainingClips(
-            self._train,
-            seed=self._config.seed,
-            crop_hw=config.crop_hw,
-            scale_range=config.scale_range,
-            synthetic_fraction=config.synthetic_fraction,
-            reference_offsets=config.reference_offsets,
-        )
         schedule = self._config.schedule
         rank, num_processes = self._place()
         samples = SampleStream(
-            len(clips),
+            len(self._clips),
             schedule.validate_every * schedule.accumulate_batches * config.batch_size,
             self._config.seed,
             batch_size=config.batch_size,
@@ -90,7 +90,7 @@ class ClipData(L.LightningDataModule):
             clip_length=lambda: self.clip_length(),
         )
         return DataLoader(
-            clips,
+            self._clips,
             batch_size=config.batch_size,
             sampler=samples,
             num_workers=config.workers,

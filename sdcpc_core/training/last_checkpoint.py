@@ -25,11 +25,11 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def check_resumable(last: Path, module: SegmentationModule) -> None:
-    """Refuse a checkpoint that Lightning would fail on, or continue as another model.
+    """Refuse a checkpoint that Lightning would fail on, or continue as another run.
 
     Raises:
         CheckpointError: the file is broken, or not one of a training run.
-        ConfigError: it is of another model.
+        ConfigError: it is of another model, or of rounds of another length.
     """
     try:
         saved = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
@@ -50,6 +50,6 @@ def check_resumable(last: Path, module: SegmentationModule) -> None:
     differing = [f"{key} {model[key]!r}, not {own[key]!r}" for key in own if key in model and model[key] != own[key]]
     if differing or shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
         raise ConfigError(
-            f"{last} is of another model{': ' if differing else ''}{'; '.join(differing)}; resume it with the "
-            "model.name, model.options and data of its run, or start a run in another --run_dir"
+            f"{last} is of another run{': ' if differing else ''}{'; '.join(differing)}; resume it with its "
+            "model.name, model.options, data and schedule.validate_every, or start a run in another --run_dir"
         )

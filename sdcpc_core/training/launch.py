@@ -36,9 +36,14 @@ class Place(NamedTuple):
     num_local: int = 1
 
 
+def is_launched() -> bool:
+    """Whether ``torchrun``, or ``launch`` in the same way, started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
 def place() -> Place:
     """What ``torchrun`` says of this process; it stands alone where that did not start it."""
-    if not (dist.is_available() and dist.is_torchelastic_launched()):
+    if not is_launched():
         return Place()
     return Place(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
@@ -129,7 +134,7 @@ def check_devices(config: TrainConfig, device: torch.device) -> None:
     Raises:
         ConfigError: there are fewer.
     """
-    wanted = max(config.devices, place().num_local)
+    wanted = place().num_local if is_launched() else config.devices
     if device.type == "cuda" and wanted > torch.cuda.device_count():
         raise ConfigError(
             f"{wanted} processes are to train on this machine, but it has {torch.cuda.device_count()} GPUs; each needs "

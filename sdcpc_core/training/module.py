@@ -59,7 +59,8 @@ class SegmentationModule(L.LightningModule):
         num_frames: of a clip it trains on.
         pretraining: of the weights it starts from.
         confusion: of the latest validation, in this process's share of it until ``gather_confusion``.
-        identity: name, classes and complete options of the model; a resumed run must have the same.
+        identity: name, classes and complete options of the model, and the steps of a round; a resumed run must have the
+            same.
 
     Raises:
         ConfigError: an unknown model, or one that does not fit the schedule.
@@ -83,8 +84,14 @@ class SegmentationModule(L.LightningModule):
     @property
     def identity(self) -> dict[str, Any]:
         options = {f"model.options.{option}": value for option, value in self.model.options.items()}
-        # As many other classes have the same shapes.
-        return {"model.name": self.config.model.name, "classes": list(self.labels.names), **options}
+        return {
+            "model.name": self.config.model.name,
+            # As many other classes have the same shapes.
+            "classes": list(self.labels.names),
+            **options,
+            # Rounds are what a run counts: of its samples, and to its end.
+            "schedule.validate_every": self.config.schedule.validate_every,
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model"] = self.identity

@@ -33,15 +33,15 @@ def run_training(config: TrainConfig, *, resume: bool) -> None:
     """Train, validate and save into ``config.run_dir``: ``best.safetensors``, ``last.ckpt`` and logs.
 
     A resumed run has its weights from ``last.ckpt`` alone, whatever files it once started from, and so it has
-    ``optimizer.learning_rate``, ``optimizer.head_multiplier`` and ``optimizer.weight_decay``. The model must be the one
-    of the run; all other settings are taken as they are given, because to train on for longer or with other losses is a
-    choice.
+    ``optimizer.learning_rate``, ``optimizer.head_multiplier`` and ``optimizer.weight_decay``. Model and
+    ``schedule.validate_every`` must be those of the run; all other settings are taken as they are given, because to
+    train on for longer or with other losses is a choice.
 
     The process trains alone, or together with the others that ``torchrun`` started beside it.
 
     Raises:
-        ConfigError: the run exists and is not resumed, or is resumed and does not exist or is of another model, or
-            cannot be trained on this machine.
+        ConfigError: the run exists and is not resumed, or is resumed and does not exist or has another model or
+            length of rounds, or cannot be trained on this machine.
         CheckpointError: the run to resume is broken.
         InputError: the data are not there or broken.
         OutputError: the run's folder cannot be written.
@@ -112,8 +112,8 @@ def _fit(trainer: L.Trainer, module: SegmentationModule, data: ClipData, last: P
         # Lightning ignores Ctrl-C from the first one on, and ends with a status of its own.
         signal.signal(signal.SIGINT, on_interrupt)
         if trainer.is_global_zero:
-            last = _last(module.config)
-            way_on = f"with --resume continues from {last}" if last.is_file() else "starts anew"
+            saved = _last(module.config)
+            way_on = f"with --resume continues from {saved}" if saved.is_file() else "starts anew"
             print(f"interrupted; the same command {way_on}", file=sys.stderr)
         raise KeyboardInterrupt from err
 

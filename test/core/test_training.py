@@ -23,12 +23,7 @@ from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.models.video_model import split_state
 from sdcpc_core.training.best_weights import BestWeights
 from sdcpc_core.training.command import train
-from sdcpc_core.training.config import (
-    LossConfig,
-    ModelConfig,
-    TrainConfig,
-    parse_config,
-)
+from sdcpc_core.training.config import LossConfig, ModelConfig, TrainConfig, parse_config
 from sdcpc_core.training.last_checkpoint import check_resumable
 from sdcpc_core.training.losses import segmentation_loss
 from sdcpc_core.training.module import SegmentationModule, initial_model
@@ -227,10 +222,11 @@ def test_a_broken_run_is_not_resumed(root, finished_run, tmp_path, content):
         ("--model.options={channels: 32, weighting: raw}", "model.options.weighting 'positive', not 'raw'"),
         ("--model.options={channels: 32, reference_ages_s: [0.1, 0.4]}", "model.options.reference_ages_s"),
         ("--model.name=sdcpc_resnet18", "model.name 'sdcpc_mit_b0', not 'sdcpc_resnet18'"),
+        ("--schedule.validate_every=1", "schedule.validate_every 2, not 1"),
     ],
 )
-def test_a_run_of_another_model_is_not_resumed(root, finished_run, other, difference):
-    with pytest.raises(ConfigError, match=rf"last\.ckpt is of another model: {re.escape(difference)}.*; resume it"):
+def test_another_run_is_not_resumed(root, finished_run, other, difference):
+    with pytest.raises(ConfigError, match=rf"last\.ckpt is of another run: {re.escape(difference)}.*; resume it"):
         train(arguments(root, finished_run, "--resume", other))
 
 
@@ -246,12 +242,12 @@ def test_shapes_that_changed_under_the_same_options_are_told(root, finished_run,
     saved = torch.load(finished_run / "last.ckpt", weights_only=True)
     del saved["state_dict"]["model.head.decide.bias"]
     torch.save(saved, tmp_path / "last.ckpt")
-    with pytest.raises(ConfigError, match=r"last\.ckpt is of another model; resume it with the model\.name"):
+    with pytest.raises(ConfigError, match=r"last\.ckpt is of another run; resume it with its model\.name"):
         train(arguments(root, tmp_path, "--resume"))
 
 
 def test_a_run_of_other_classes_is_not_resumed(finished_run):
-    module = small_module()
+    module = SegmentationModule(parse_config(arguments("data", finished_run))[0], torch.ones(11), CAMVID)
     check_resumable(finished_run / "last.ckpt", module)
     module.labels = replace(CAMVID, names=(*CAMVID.names[:-1], "Tram"), dynamic=())
     with pytest.raises(ConfigError, match=r"classes .*Bicyclist.*Tram"):

@@ -18,6 +18,8 @@ from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.models.mit import DropPath
 from sdcpc_core.training.command import train
+from sdcpc_core.training.config import TrainConfig
+from sdcpc_core.training.launch import check_devices
 
 pytestmark = pytest.mark.timeout(300)  # starting them takes the better part of a minute on a busy machine
 SDCPC = [sys.executable, "-c", "import sys; from sdcpc_core.cli import main; sys.exit(main())"]
@@ -90,6 +92,21 @@ def test_an_interrupt_ends_all_processes_and_the_run_goes_on(root, tmp_path):
     # Another number of processes may go on.
     train(arguments(root, run_dir, "--resume", short_rounds, f"--schedule.max_steps={step + 1}"))
     assert torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"] == step + 1
+
+
+def test_torchrun_knows_better_than_the_settings_how_many_train(root, tmp_path, monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "alone", "RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    train(arguments(root, tmp_path / "run", "--devices=2", "--schedule.max_steps=2"))
+    assert load_checkpoint(tmp_path / "run" / "best.safetensors")[1].provenance["processes"] == 1
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    check_devices(TrainConfig(devices=1), torch.device("cuda"))
+    check_devices(TrainConfig(devices=2), torch.device("cpu"))
+    with pytest.raises(ConfigError, match="2 processes are to train on this machine, but it has 1 GPUs"):
+        check_devices(TrainConfig(devices=2), torch.device("cuda"))
 
 
 def test_machines_that_know_no_meeting_place_are_told(root, tmp_path, monkeypatch):
