@@ -79,13 +79,16 @@ def test_an_interrupt_ends_all_processes_and_the_run_goes_on(root, tmp_path):
     with subprocess.Popen(
         [*SDCPC, "train", *run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        end = time.monotonic() + 120
-        while not (run_dir / "last.ckpt").is_file():
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate()
+        try:
+            end = time.monotonic() + 240
+            while not (run_dir / "last.ckpt").is_file():
+                assert process.poll() is None, process.stderr.read()
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate()
+        finally:
+            process.terminate()
     assert process.returncode == 130
     assert errors == f"interrupted; the same command with --resume continues from {run_dir / 'last.ckpt'}\n"
     step = torch.load(run_dir / "last.ckpt", weights_only=True)["global_step"]
