@@ -41,7 +41,8 @@ def test_two_processes_train_as_one_with_the_whole_batch(root, tmp_path, monkeyp
     monkeypatch.setattr(DropPath, "forward", lambda self, x: x)
     # Far more time than it takes: it is only asked for.
     schedule = ("--schedule.validate_every=1", "--schedule.static_share=0.5", "--schedule.max_time_minutes=1e6")
-    schedule = (*schedule, "--schedule.accumulate_batches=2")
+    # Each process damages targets of its own, on purpose.
+    schedule = (*schedule, "--schedule.accumulate_batches=2", "--loss.damaged_share=0")
     train(arguments(root, tmp_path / "one", "--data.batch_size=2", *schedule))
     program = tmp_path / "program.py"
     program.write_text(WITHOUT_DROPPING)
