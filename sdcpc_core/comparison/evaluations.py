@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from sdcpc_core.errors import ConfigError, InputError
+from sdcpc_core.evaluation.folder import labels_folder, stored_passes, sums_file
 from sdcpc_core.metrics.scores import Scores
 from sdcpc_core.report import FORMAT_VERSION
-
-BLOCKS = "blocks_"
-"""The sums of each pass over the split lie in ``blocks_<pass>.npz``."""
 
 NEEDED = ("frames", "working_size_hw", "device_name", "params", "macs", "stream")
 """What a report tells since evaluations can be compared."""
@@ -111,13 +109,13 @@ def read_pass(text: str) -> StoredPass:
         raise InputError(f"{folder} is an evaluation of format {version}, not {FORMAT_VERSION}; evaluate again")
     if absent := [key for key in NEEDED if key not in report]:
         raise InputError(f"{folder} is an older evaluation that does not tell {', '.join(absent)}; evaluate again")
-    runs = sorted(path.stem.removeprefix(BLOCKS) for path in folder.glob(f"{BLOCKS}*.npz"))
+    runs = stored_passes(folder)
     main = "references" if "references" in runs else "self"
     run = run or main
     if run not in runs:
         raise InputError(f"{folder} has no pass {run!r}; it has {', '.join(runs) or 'none, so evaluate again'}")
-    results, labels = (report, folder / "labels") if run == main else (report[run], folder / f"labels_{run}")
-    scores = _scores(folder / f"{BLOCKS}{run}.npz")
+    results, labels = report if run == main else report[run], labels_folder(folder, run, main=main)
+    scores = _scores(sums_file(folder, run))
     return StoredPass(text, folder, run, report, results, scores, labels if labels.is_dir() else None)
 
 

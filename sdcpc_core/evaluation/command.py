@@ -86,6 +86,7 @@ def _measure(
     from rich.console import Console
 
     from sdcpc_core.cost import model_cost
+    from sdcpc_core.evaluation.folder import labels_folder, sums_file
     from sdcpc_core.evaluation.page import evaluation_page
     from sdcpc_core.evaluation.passes import label, score
     from sdcpc_core.evaluation.predictions import PredictionWriter
@@ -106,8 +107,7 @@ def _measure(
         for name, of_pass in offsets.items():
             writers = []
             if out:
-                folder = out / ("labels" if name == main else f"labels_{name}")
-                writers.append(PredictionWriter(data, folder, arguments.out))
+                writers.append(PredictionWriter(data, labels_folder(out, name, main=main), arguments.out))
             if submission and name == main:
                 writers.append(PredictionWriter(data, submission, arguments.save_predictions, arguments.data))
             with progress(indices[name], RUNS[name]) as shown:
@@ -123,9 +123,10 @@ def _measure(
         if out:
             with output_errors(arguments.out):
                 for name, found in passes.items():
-                    np.savez_compressed(out / f"blocks_{name}.npz", **found.scores.blocks)
+                    np.savez_compressed(sums_file(out, name), **found.scores.blocks)
                 (out / "report.json").write_text(json_text(report), encoding="utf-8")
-                (out / "report.html").write_text(evaluation_page(evaluation, out / "labels", report), encoding="utf-8")
+                page = evaluation_page(evaluation, labels_folder(out, main, main=main), report)
+                (out / "report.html").write_text(page, encoding="utf-8")
         if submission:
             with output_errors(arguments.save_predictions):
                 (submission / "report.json").write_text(json_text(report), encoding="utf-8")
