@@ -19,7 +19,7 @@ class MultivariateHead(nn.Module):
     def __init__(self, channels: int, num_classes: int, num_variates: int) -> None:
         super().__init__()
         self.num_variates = num_variates
-        self.norm = nn.LayerNorm(channels)
+        # No norm before it: one that levels the lengths of tokens learns as fast, but rare classes come out worse.
         self.project = nn.Linear(channels, channels)
         self.classify = nn.Conv2d(channels, num_variates * num_classes, 1, groups=num_variates)
         self.decide = nn.Conv2d(num_variates * num_classes, num_classes, 1)
@@ -38,4 +38,4 @@ class MultivariateHead(nn.Module):
 
     def variates(self, aligned: Tensor) -> Tensor:
         """The multivariate features, (B, h, w, C); variate m holds channels m C / M to (m + 1) C / M."""
-        return self.project(self.norm(aligned))
+        return self.project(aligned)
