@@ -161,11 +161,13 @@ def split_state(state: FrameState, batch: int, frames: int) -> list[FrameState]:
 
 
 def join_states(states: Sequence[FrameState]) -> FrameState:
-    """Concatenate states along the batch dimension."""
+    """Concatenate states, or aligned references, along the batch dimension; one alone is itself."""
+    if len(states) == 1:
+        return states[0]
     return type(states[0])(*(torch.cat(tensors) for tensors in zip(*states, strict=True)))
 
 
 def unbind_state(state: FrameState) -> list[FrameState]:
-    """Take a batch apart into states of batch size 1, none of which keeps the memory of the others alive."""
+    """Take a batch of states, or of aligned references, apart into batches of 1 that do not share memory."""
     parts = ([part.clone() for part in tensor.split(1)] if len(tensor) > 1 else [tensor] for tensor in state)
     return [type(state)(*tensors) for tensors in zip(*parts, strict=True)]
