@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,10 @@ __all__ = [
     "StreamFrame",
     "find_device",
 ]
+
+
+_Wanted: TypeAlias = tuple[StreamState, Sequence[CachedFrame]]
+"""A stream, and the references that its frame chose or that its next one is expected to choose."""
 
 
 class _Launch(NamedTuple):
@@ -167,7 +171,7 @@ class Segmenter:
         """
         streams = list(streams)
         self._check_own(streams)
-        groups: defaultdict[tuple[int, int] | None, list[tuple[StreamState, Sequence[CachedFrame]]]] = defaultdict(list)
+        groups: defaultdict[tuple[int, int] | None, list[_Wanted]] = defaultdict(list)
         for state in (stream.state for stream in streams):
             groups[state.size_hw].append((state, state.expected_references()))
         with self._placed.running():
@@ -219,7 +223,7 @@ class Segmenter:
             state.remember(arrival, itself)
         return _Launch(arrivals, references, decision, clock)
 
-    def _align_references(self, wanted: Sequence[tuple[StreamState, Sequence[CachedFrame]]]) -> None:
+    def _align_references(self, wanted: Sequence[_Wanted]) -> None:
         """Have the references of streams of one frame size ready, where they are not."""
         missing = [(state, frames) for state, frames in wanted if frames and not state.ready.serve(frames)]
         if not missing:
