@@ -8,45 +8,48 @@ import torch
 
 @dataclass(frozen=True)
 class StepTimings:
-    """Durations of the parts of one step (ms).
+    """Durations of a step and of its parts (ms).
+
+    On CUDA the parts are timed on the device, which works on while the host goes ahead. What no part shows, such as
+    the rest of a preparation that the device had first to finish, is in the total.
 
     Attributes:
-        upload_ms: copy to the device and resize.
-        encode_ms: what depends on the frame alone.
-        align_ms: alignment with the references, and the head.
+        upload_ms: copy to the device.
+        encode_ms: resizing, and what depends on the frame alone.
+        references_ms: alignment of the references with each other; about 0 where that was done before.
+        align_ms: alignment of the frame with the references, and the head.
         decode_ms: upsampling, decision, and copy to the host.
+        total_ms: from the frame to its labels in the host's memory, by the host's clock.
     """
 
     upload_ms: float
     encode_ms: float
+    references_ms: float
     align_ms: float
     decode_ms: float
-
-    @property
-    def total_ms(self) -> float:
-        """Duration of the whole step (ms)."""
-        return self.upload_ms + self.encode_ms + self.align_ms + self.decode_ms
+    total_ms: float
 
 
 class PhaseClock:
-    """Marks the ends of the four phases of a step; starts when it is made."""
+    """Marks the ends of the five phases of a step; starts when it is made."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._on_cuda = device.type == "cuda"
+        self._began_s = time.perf_counter()
         self._marks = [self._now()]
 
     def mark(self) -> None:
         """End a phase."""
         self._marks.append(self._now())
 
-    def stop(self) -> StepTimings:
-        """End the last phase; on CUDA waits for it."""
-        self.mark()
+    def read(self) -> StepTimings:
+        """Give the durations of the phases that ended; on CUDA this waits for the last of them."""
         if self._on_cuda:
             self._marks[-1].synchronize()
         pairs = zip(self._marks[:-1], self._marks[1:], strict=True)
-        return StepTimings(*(a.elapsed_time(b) if self._on_cuda else (b - a) * 1e3 for a, b in pairs))
+        phases_ms = [a.elapsed_time(b) if self._on_cuda else (b - a) * 1e3 for a, b in pairs]
+        return StepTimings(*phases_ms, total_ms=(time.perf_counter() - self._began_s) * 1e3)
 
     def _now(self) -> "float | torch.cuda.Event":
         if not self._on_cuda:

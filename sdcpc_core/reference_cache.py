@@ -1,12 +1,13 @@
 """Which frames of a stream are kept, and which of them serve as references."""
 
 import math
+import operator
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.models.video_model import FrameState
+from sdcpc_core.models.video_model import AlignedReferences, FrameState
 
 NS_PER_S = 1_000_000_000
 
@@ -16,6 +17,22 @@ class CachedFrame(NamedTuple):
 
     stamp_ns: int
     state: FrameState
+
+
+class ReadyReferences(NamedTuple):
+    """References aligned with each other, waiting for a target.
+
+    Attributes:
+        frames: those aligned, nearest first.
+        aligned: what became of them (batch size 1).
+    """
+
+    frames: Sequence[CachedFrame] = ()
+    aligned: AlignedReferences = ()
+
+    def serve(self, chosen: Sequence[CachedFrame]) -> bool:
+        """Whether these are the references a target chose."""
+        return len(chosen) == len(self.frames) and all(map(operator.is_, chosen, self.frames))
 
 
 class ReferenceCache(Protocol):

@@ -11,8 +11,15 @@ from enum import Enum
 import numpy as np
 
 from sdcpc_core.errors import ConfigError, InputError
-from sdcpc_core.models.video_model import FrameState, check_size
-from sdcpc_core.reference_cache import NS_PER_S, CachedFrame, NearestAgeCache, OffsetCache, ReferenceCache
+from sdcpc_core.models.video_model import check_size
+from sdcpc_core.reference_cache import (
+    NS_PER_S,
+    CachedFrame,
+    NearestAgeCache,
+    OffsetCache,
+    ReadyReferences,
+    ReferenceCache,
+)
 
 logger = logging.getLogger("sdcpc_core.streaming")
 
@@ -74,6 +81,10 @@ class StreamState:
         reference_offsets: choose references by frame count instead of age; ``()`` makes every frame its own
             reference. For evaluation.
 
+    Attributes:
+        counts: what happened so far.
+        ready: the references aligned last, for the frame at work or for the next one.
+
     Raises:
         ConfigError: an age, offset or gap is not positive.
     """
@@ -88,20 +99,29 @@ class StreamState:
         if not max_gap_s > 0:
             raise ConfigError(f"max_gap_s is {max_gap_s}; it must be a positive number of seconds")
         self.counts = StreamCounts()
+        self.ready = ReadyReferences()
         by_age = reference_offsets is None
         self._cache: ReferenceCache = NearestAgeCache(reference_ages_s) if by_age else OffsetCache(reference_offsets)
         self._max_gap_ns = round(max_gap_s * NS_PER_S)
         self._last: Arrival | None = None
+        self._period_ns = 0
         self._said: set[ResetReason | str] = set()
 
     def __len__(self) -> int:
         """Number of past frames whose state is kept."""
         return len(self._cache)
 
+    @property
+    def size_hw(self) -> tuple[int, int] | None:
+        """Height and width of the last frame in pixels; None before the first."""
+        return self._last.size_hw if self._last else None
+
     def reset(self, reason: ResetReason = ResetReason.REQUESTED) -> None:
         """Forget all past frames; the next frame starts anew."""
         self._cache.clear()
+        self.ready = ReadyReferences()
         self._last = None
+        self._period_ns = 0
         self.counts.resets[reason] += 1
         if reason is not ResetReason.REQUESTED:
             self._say_once(reason, "stream reset: %s", reason.value)
@@ -142,11 +162,17 @@ class StreamState:
             self.reset(arrival.reset)
         return self._cache.select(arrival.stamp_ns)
 
-    def remember(self, arrival: Arrival, state: FrameState) -> None:
-        """Keep the state of a segmented frame."""
-        self._cache.add(CachedFrame(arrival.stamp_ns, state))
+    def remember(self, arrival: Arrival, frame: CachedFrame) -> None:
+        """Keep a segmented frame."""
+        self._cache.add(frame)
+        if self._last is not None:
+            self._period_ns = arrival.stamp_ns - self._last.stamp_ns
         self._last = arrival
         self.counts.frames += 1
+
+    def expected_references(self) -> list[CachedFrame]:
+        """References of the next frame if it comes after the same time as the last; empty before the first frame."""
+        return self._cache.select(self._last.stamp_ns + self._period_ns) if self._last else []
 
     def _reset_reason(
         self, stamp_ns: int, given_ns: int | None, size_hw: tuple[int, int], frame_id: str

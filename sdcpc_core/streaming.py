@@ -1,69 +1,46 @@
 """Streaming inference: a network that serves any number of streams, each frame encoded once."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sdcpc_core.checkpoint import default_checkpoint, load_checkpoint
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.labels import LabelSet
-from sdcpc_core.models.video_model import MIN_SIDE, VideoModel, join_states, unbind_state
-from sdcpc_core.ops.upsample_argmax import upsample_argmax
-from sdcpc_core.phase_clock import PhaseClock, StepTimings
-from sdcpc_core.reference_cache import NS_PER_S
+from sdcpc_core.models.video_model import VideoModel, join_states, unbind_state
+from sdcpc_core.ops.upsample_argmax import Decision, upsample_argmax
+from sdcpc_core.phase_clock import PhaseClock
+from sdcpc_core.placed_model import PRECISIONS, PlacedModel, find_device
+from sdcpc_core.reference_cache import NS_PER_S, CachedFrame, ReadyReferences
+from sdcpc_core.stream import StepResult, Stream, StreamFrame
 from sdcpc_core.stream_state import Arrival, ResetReason, StreamCounts, StreamState
 
-__all__ = ["ResetReason", "Segmenter", "StepResult", "Stream", "StreamCounts", "StreamFrame"]
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-STRIDE = 8
-
-
-@dataclass(frozen=True)
-class StreamFrame:
-    """A frame and the stream it belongs to.
-
-    Attributes:
-        stream: made by the segmenter that steps it.
-        frame: (H, W, 3) uint8 RGB, H, W >= 32.
-        stamp_ns: time of exposure; zero, None or a repetition means unknown.
-        frame_id: coordinate frame of the camera; a change resets the stream.
-        receive_ns: when the frame arrived, used where the stamp is unknown; now by default.
-    """
-
-    stream: "Stream"
-    frame: np.ndarray
-    stamp_ns: int | None
-    frame_id: str = ""
-    receive_ns: int | None = None
+__all__ = [
+    "PRECISIONS",
+    "ResetReason",
+    "Segmenter",
+    "StepResult",
+    "Stream",
+    "StreamCounts",
+    "StreamFrame",
+    "find_device",
+]
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """The answer to one frame.
+_Wanted: TypeAlias = tuple[StreamState, Sequence[CachedFrame]]
+"""A stream, and the references that its frame chose or that its next one is expected to choose."""
 
-    Attributes:
-        label_map: class ids at the size of the frame, (H, W) uint8; uint16 over 255 classes.
-        confidence: probability of the label times 255, (H, W) uint8; None when not asked for.
-        stamp_ns: time of the frame in its stream.
-        reference_ages_s: how much older each reference was (s), nearest first; 0.0 is the frame itself.
-        reset: why the stream was reset before this frame, or None.
-        timings: where the time went; frames of one batch share it.
-    """
 
-    label_map: np.ndarray
-    confidence: np.ndarray | None
-    stamp_ns: int
-    reference_ages_s: tuple[float, ...]
-    reset: ResetReason | None
-    timings: StepTimings
+class _Launch(NamedTuple):
+    """Frames at work on the device; what is decided can be read when the clock has been."""
+
+    arrivals: list[Arrival]
+    references: list[Sequence[CachedFrame]]
+    decision: Decision
+    clock: PhaseClock
 
 
 class Segmenter:
@@ -76,6 +53,7 @@ class Segmenter:
             network sees them; None takes them as they are.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        cuda_graphs: on CUDA, replay the network as graphs, captured at the first frame of each size.
 
     Raises:
         ConfigError: a value that cannot work, or a device that is not there.
@@ -89,18 +67,16 @@ class Segmenter:
         *,
         device: str = "auto",
         precision: str = "fp32",
+        cuda_graphs: bool = True,
     ) -> None:
         if model.num_classes != labels.num_classes:
             raise ConfigError(f"the model has {model.num_classes} classes, its label set {labels.num_classes}")
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-        if working_size_hw is not None and min(working_size_hw) < MIN_SIDE:
-            raise ConfigError(f"working_size_hw is {working_size_hw}; height and width must be at least {MIN_SIDE}")
         self.device = find_device(device)
         self.labels = labels
+        self.model = model
         self.working_size_hw = working_size_hw
         self.precision = precision
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)
+        self._placed = PlacedModel(model, self.device, precision, working_size_hw, cuda_graphs=cuda_graphs)
 
     @classmethod
     def from_checkpoint(
@@ -133,7 +109,7 @@ class Segmenter:
         max_gap_s: float = 2.0,
         reference_ages_s: Sequence[float] | None = None,
         reference_offsets: Sequence[int] | None = None,
-    ) -> "Stream":
+    ) -> Stream:
         """Start the stream of one camera.
 
         Args:
@@ -165,130 +141,105 @@ class Segmenter:
         """
         if len({id(f.stream) for f in frames}) < len(frames):
             raise InputError("two frames of one stream in a batch; step them one after the other")
-        if any(f.stream.segmenter is not self for f in frames):
-            raise InputError("a stream of another segmenter in the batch; make it with this segmenter's stream()")
+        self._check_own(f.stream for f in frames)
         arrivals = [f.stream.state.receive(f.frame, f.stamp_ns, f.frame_id, f.receive_ns) for f in frames]
-        by_size = sorted(range(len(frames)), key=lambda i: arrivals[i].size_hw)
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, arrival in enumerate(arrivals):
+            groups[arrival.size_hw].append(index)
         results: dict[int, StepResult] = {}
-        for _, indices in groupby(by_size, key=lambda i: arrivals[i].size_hw):
-            group = list(indices)
-            answers = self._step_group([frames[i] for i in group], [arrivals[i] for i in group], with_confidence)
-            results.update(zip(group, answers, strict=True))
+        with self._placed.running():
+            launches = [
+                self._launch([frames[i] for i in group], [arrivals[i] for i in group], with_confidence)
+                for group in groups.values()
+            ]
+            for group, launch in zip(groups.values(), launches, strict=True):
+                results.update(zip(group, self._collect(launch), strict=True))
         return [results[i] for i in range(len(frames))]
 
-    def warm_up(self, size_hw: tuple[int, int]) -> None:
-        """Run frames of a size once, so that the first real one does not pay for set-up."""
+    def prepare(self, streams: Iterable[Stream]) -> None:
+        """Do ahead what the next frames need of the past, while nothing waits for an answer.
+
+        The references that the next frame of each stream will choose, if it comes after the same time as the last, are
+        aligned with each other. A frame that chooses others aligns them itself: answers are the same, only sooner.
+        On CUDA this returns at once.
+
+        Args:
+            streams: made by this segmenter.
+
+        Raises:
+            InputError: a stream of another segmenter.
+        """
+        streams = list(streams)
+        self._check_own(streams)
+        groups: defaultdict[tuple[int, int] | None, list[_Wanted]] = defaultdict(list)
+        for state in (stream.state for stream in streams):
+            groups[state.size_hw].append((state, state.expected_references()))
+        with self._placed.running():
+            for group in groups.values():
+                self._align_references(group)
+
+    def warm_up(self, size_hw: tuple[int, int], num_streams: int = 1) -> None:
+        """Run frames of a size once, so that the first real ones do not pay for set-up.
+
+        Args:
+            size_hw: height and width of the frames in pixels.
+            num_streams: the most that will be stepped together.
+        """
         black = np.zeros((*size_hw, 3), np.uint8)
-        stream = self.stream()
-        for stamp_ns in (1, 2):
-            stream.step(black, stamp_ns)
-
-    @torch.inference_mode()
-    def _step_group(
-        self, frames: list[StreamFrame], arrivals: list[Arrival], with_confidence: bool
-    ) -> list[StepResult]:
-        clock = PhaseClock(self.device)
-        images = self._upload([f.frame for f in frames])
-        clock.mark()
-        with self._autocast():
-            target = self.model.encode(images)
-            clock.mark()
-            states = unbind_state(target)
-            chosen = [f.stream.state.accept(arrival) for f, arrival in zip(frames, arrivals, strict=True)]
-            num_references = len(self.model.reference_ages_s)
-            references = [
-                join_states([past[i].state if past else own for past, own in zip(chosen, states, strict=True)])
-                for i in range(num_references)
-            ]
-            logits = self.model.align(target, references)
-        clock.mark()
-        decision = upsample_argmax(logits, arrivals[0].size_hw, with_confidence=with_confidence)
-        label_maps = decision.label_map.cpu().numpy().astype(self.labels.label_dtype, copy=False)
-        confidences = [None] * len(frames) if decision.confidence is None else decision.confidence.cpu().numpy()
-        timings = clock.stop()
-        results = []
-        for index, (frame, arrival, past) in enumerate(zip(frames, arrivals, chosen, strict=True)):
-            frame.stream.state.remember(arrival, states[index])
-            ages_s = tuple((arrival.stamp_ns - p.stamp_ns) / NS_PER_S for p in past) or (0.0,) * num_references
-            results.append(
-                StepResult(label_maps[index], confidences[index], arrival.stamp_ns, ages_s, arrival.reset, timings)
-            )
-        return results
-
-    def _upload(self, frames: list[np.ndarray]) -> Tensor:
-        # Frames are often views into a message that says read-only, which torch warns about; it never writes.
-        stacked = np.stack(frames) if len(frames) > 1 else np.array(frames[0])[None]
-        images = torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2)
-        size_hw = self.working_size(images.shape[-2:])
-        if size_hw == tuple(images.shape[-2:]):
-            return images
-        # On the CPU bytes are resized several times faster than floats; CUDA resizes floats only.
-        images = images if self.device.type == "cpu" else images.float()
-        return F.interpolate(images, size_hw, mode="bilinear", align_corners=False, antialias=True)
+        for batch in range(1, num_streams + 1):
+            streams = [self.stream() for _ in range(batch)]
+            for stamp_ns, with_confidence in ((1, False), (2, True)):
+                frames = [StreamFrame(stream, black, stamp_ns) for stream in streams]
+                self.step_batch(frames, with_confidence=with_confidence)
 
     def working_size(self, size_hw: Sequence[int]) -> tuple[int, int]:
         """Size in pixels the network sees of a frame: the frame's aspect, the working size's area."""
-        height, width = size_hw
-        if self.working_size_hw is None or (height, width) == tuple(self.working_size_hw):
-            return height, width
-        scale = (self.working_size_hw[0] * self.working_size_hw[1] / (height * width)) ** 0.5
-        return tuple(max(MIN_SIDE, round(side * scale / STRIDE) * STRIDE) for side in (height, width))
+        return self._placed.working_size(size_hw)
 
-    def _autocast(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
+    def _check_own(self, streams: Iterable[Stream]) -> None:
+        if any(stream.segmenter is not self for stream in streams):
+            raise InputError("a stream of another segmenter; make it with this segmenter's stream()")
 
+    def _launch(self, frames: list[StreamFrame], arrivals: list[Arrival], with_confidence: bool) -> _Launch:
+        clock = PhaseClock(self.device)
+        states = [f.stream.state for f in frames]
+        images = self._placed.upload([f.frame for f in frames])
+        clock.mark()
+        target = self._placed.encode(images)
+        clock.mark()
+        targets = [CachedFrame(a.stamp_ns, own) for a, own in zip(arrivals, unbind_state(target), strict=True)]
+        references = [
+            state.accept(arrival) or [itself] * len(self.model.reference_ages_s)
+            for state, arrival, itself in zip(states, arrivals, targets, strict=True)
+        ]
+        self._align_references(list(zip(states, references, strict=True)))
+        clock.mark()
+        logits = self._placed.align_target(target, join_states([state.ready.aligned for state in states]))
+        clock.mark()
+        decision = upsample_argmax(logits, arrivals[0].size_hw, with_confidence=with_confidence)
+        decision = Decision(*(None if part is None else part.to("cpu", non_blocking=True) for part in decision))
+        clock.mark()
+        for state, arrival, itself in zip(states, arrivals, targets, strict=True):
+            state.remember(arrival, itself)
+        return _Launch(arrivals, references, decision, clock)
 
-class Stream:
-    """One camera's stream: a segmenter and the state of the camera's past frames; made by ``Segmenter.stream``.
+    def _align_references(self, wanted: Sequence[_Wanted]) -> None:
+        """Have the references of streams of one frame size ready, where they are not."""
+        missing = [(state, frames) for state, frames in wanted if frames and not state.ready.serve(frames)]
+        if not missing:
+            return
+        of_ages = zip(*([frame.state for frame in frames] for _, frames in missing), strict=True)
+        aligned = self._placed.align_references([join_states(states) for states in of_ages])
+        for (state, frames), own in zip(missing, unbind_state(aligned), strict=True):
+            state.ready = ReadyReferences(frames, own)
 
-    Attributes:
-        segmenter: the network, shared with other streams.
-        state: what is remembered of past frames; ``len(stream.state)`` frames.
-    """
-
-    def __init__(self, segmenter: Segmenter, state: StreamState) -> None:
-        self.segmenter = segmenter
-        self.state = state
-
-    @property
-    def counts(self) -> StreamCounts:
-        """Frames, resets and unusable stamps so far."""
-        return self.state.counts
-
-    def step(
-        self,
-        frame: np.ndarray,
-        stamp_ns: int | None,
-        *,
-        frame_id: str = "",
-        receive_ns: int | None = None,
-        with_confidence: bool = False,
-    ) -> StepResult:
-        """Segment the next frame; the arguments are those of ``StreamFrame`` and ``Segmenter.step_batch``.
-
-        Raises:
-            InputError: the frame is no (H, W, 3) uint8 image; the stream is as it was before.
-        """
-        stream_frame = StreamFrame(self, frame, stamp_ns, frame_id, receive_ns)
-        return self.segmenter.step_batch([stream_frame], with_confidence=with_confidence)[0]
-
-    def reset(self) -> None:
-        """Forget all past frames; the next frame starts anew."""
-        self.state.reset()
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a name: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-
-    Raises:
-        ConfigError: another name, or a device that is not there.
-    """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return torch.device("cuda" if count else "cpu")
-    kind, _, index = name.partition(":")
-    if name != "cpu" and (kind != "cuda" or not (index or "0").isdecimal()):
-        raise ConfigError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and int(index or 0) >= count:
-        raise ConfigError(f"device is {name!r}, but PyTorch finds {count or 'no'} CUDA devices; use cpu or auto")
-    return torch.device(name)
+    def _collect(self, launch: _Launch) -> list[StepResult]:
+        timings = launch.clock.read()
+        label_maps = launch.decision.label_map.numpy().astype(self.labels.label_dtype, copy=False)
+        confidences = launch.decision.confidence
+        results = []
+        for index, (arrival, references) in enumerate(zip(launch.arrivals, launch.references, strict=True)):
+            ages_s = tuple((arrival.stamp_ns - reference.stamp_ns) / NS_PER_S for reference in references)
+            confidence = None if confidences is None else confidences[index].numpy()
+            results.append(StepResult(label_maps[index], confidence, arrival.stamp_ns, ages_s, arrival.reset, timings))
+        return results

@@ -1,6 +1,7 @@
 """Dynamic semantic selective aggregation (DSSA): two-stage alignment of a target with two references."""
 
 from enum import Enum
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,18 @@ class Difference(Enum):
     ROWS = "rows"
     COLUMNS = "columns"
     SUBTRACTION = "subtraction"
+
+
+class AlignedPair(NamedTuple):
+    """Two references aligned with each other.
+
+    Attributes:
+        related: D1, (B, h, w, C).
+        refined: D2, like D1.
+    """
+
+    related: Tensor
+    refined: Tensor
 
 
 class DSSA(nn.Module):
@@ -59,10 +72,10 @@ class DSSA(nn.Module):
         """Align S of the target, of t-3 and of t-6, each (B, h, w, C), into D_fine, (B, h, w, C)."""
         return self.align_target(target, *self.align_references(near, far))
 
-    def align_references(self, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-        """Relate the references to each other: D1 and D2, before the target is known."""
+    def align_references(self, near: Tensor, far: Tensor) -> AlignedPair:
+        """Relate the references to each other, before the target is known."""
         related = self.coarse(near, far)
-        return related, self.fine(related, far)
+        return AlignedPair(related, self.fine(related, far))
 
     def align_target(self, target: Tensor, related: Tensor, refined: Tensor) -> Tensor:
         """Aggregate D1 (``related``) and D2 (``refined``) into the target."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.models.backbones import build_backbone
-from sdcpc_core.models.dssa import DSSA, Difference
+from sdcpc_core.models.dssa import DSSA, AlignedPair, Difference
 from sdcpc_core.models.normalization import ImageNormalization
 from sdcpc_core.models.prototypes import MultivariateHead
 from sdcpc_core.models.ssea import SSEA
@@ -149,16 +149,19 @@ class SDCPC(VideoModel):
         check_images(images)
         return StaticState(self.ssea(self.backbone(self.normalization(images))))
 
-    def align(self, target: StaticState, references: Sequence[StaticState]) -> Tensor:
+    def align_references(self, references: Sequence[StaticState]) -> AlignedPair | tuple[()]:
         self.check_references(references)
+        if not references:
+            return ()
+        near, far = references
+        return self.dssa.align_references(near.static, far.static)
+
+    def align_target(self, target: StaticState, references: AlignedPair | tuple[()]) -> Tensor:
         return self.head(self.aggregate(target, references))
 
-    def aggregate(self, target: StaticState, references: Sequence[StaticState]) -> Tensor:
+    def aggregate(self, target: StaticState, references: AlignedPair | tuple[()]) -> Tensor:
         """D_fine, (B, h, w, C): what the head decides on and the prototypes are made of; S without a DSSA."""
-        if not self.reference_ages_s:
-            return target.static
-        near, far = references
-        return self.dssa(target.static, near.static, far.static)
+        return self.dssa.align_target(target.static, *references) if references else target.static
 
 
 def _checked_ages(reference_ages_s: Sequence[float]) -> tuple[float, ...]:

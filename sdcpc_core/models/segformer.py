@@ -84,8 +84,11 @@ class SegFormer(VideoModel):
         check_images(images)
         return FrameLogits(self.decode_head(self.backbone(self.normalization(images))))
 
-    def align(self, target: FrameLogits, references: Sequence[FrameLogits]) -> Tensor:
+    def align_references(self, references: Sequence[FrameLogits]) -> tuple[()]:
         self.check_references(references)
+        return ()
+
+    def align_target(self, target: FrameLogits, references: tuple[()]) -> Tensor:
         return target.logits
 
 

@@ -15,6 +15,9 @@ FrameState: TypeAlias = tuple[Tensor, ...]
 A named tuple, because ``torch.export`` and ``torch.compile`` take it apart without being told how.
 """
 
+AlignedReferences: TypeAlias = tuple[Tensor, ...]
+"""What a target needs of its references: a ``NamedTuple`` of tensors, batch first, or ``()`` where there are none."""
+
 MIN_SIDE = 32
 """Smallest height and width a network takes: one token at stride 32."""
 
@@ -23,7 +26,8 @@ class VideoModel(nn.Module, ABC):
     """A network that labels a target frame with the help of reference frames.
 
     ``encode`` sees one frame and ``align`` sees states only, so a stream encodes every frame once and keeps
-    its state for as long as it may serve as a reference. Both are free of data-dependent Python.
+    its state for as long as it may serve as a reference. ``align`` has two halves: ``align_references`` sees the past
+    alone, so a stream can be done with it before the target arrives. All are free of data-dependent Python.
 
     Attributes:
         num_classes: number of classes K of the logits.
@@ -58,19 +62,31 @@ class VideoModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def align(self, target: FrameState, references: Sequence[FrameState]) -> Tensor:
-        """Label the target frame.
+    def align_references(self, references: Sequence[FrameState]) -> AlignedReferences:
+        """Compute all of the alignment that does not depend on the target.
 
         Args:
-            target: state of the frame to label.
             references: one state per entry of ``reference_ages_s``, nearest first.
-
-        Returns:
-            Logits, (B, K, ceil(H / stride), ceil(W / stride)).
 
         Raises:
             InputError: another number of references.
         """
+
+    @abstractmethod
+    def align_target(self, target: FrameState, references: AlignedReferences) -> Tensor:
+        """Label the target frame.
+
+        Args:
+            target: state of the frame to label.
+            references: of ``align_references``.
+
+        Returns:
+            Logits, (B, K, ceil(H / stride), ceil(W / stride)).
+        """
+
+    def align(self, target: FrameState, references: Sequence[FrameState]) -> Tensor:
+        """Label the target frame in one go: ``align_target`` of ``align_references``, whose arguments these are."""
+        return self.align_target(target, self.align_references(references))
 
     def forward(self, clip: Tensor) -> Tensor:
         """Label the last frame of each clip.
@@ -145,11 +161,13 @@ def split_state(state: FrameState, batch: int, frames: int) -> list[FrameState]:
 
 
 def join_states(states: Sequence[FrameState]) -> FrameState:
-    """Concatenate states along the batch dimension."""
+    """Concatenate states, or aligned references, along the batch dimension; one alone is itself."""
+    if len(states) == 1:
+        return states[0]
     return type(states[0])(*(torch.cat(tensors) for tensors in zip(*states, strict=True)))
 
 
 def unbind_state(state: FrameState) -> list[FrameState]:
-    """Take a batch apart into states of batch size 1, none of which keeps the memory of the others alive."""
+    """Take a batch of states, or of aligned references, apart into batches of 1 that do not share memory."""
     parts = ([part.clone() for part in tensor.split(1)] if len(tensor) > 1 else [tensor] for tensor in state)
     return [type(state)(*tensors) for tensors in zip(*parts, strict=True)]

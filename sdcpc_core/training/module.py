@@ -133,7 +133,8 @@ class SegmentationModule(L.LightningModule):
         if not references:
             return self._class_loss(target.static, labels[:, -1])
         damaged_target = StaticState(damaged(target.static, self.config.loss.damaged_share))
-        loss = self._class_loss(self.model.aggregate(damaged_target, references[::-1]), labels[:, -1])
+        aligned = self.model.aggregate(damaged_target, self.model.align_references(references[::-1]))
+        loss = self._class_loss(aligned, labels[:, -1])
         return loss + self.config.loss.static_weight * self._static_loss(state, labels.flatten(0, 1))
 
     def _class_loss(self, aligned: Tensor, labels: Tensor) -> Tensor:

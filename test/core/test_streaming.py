@@ -21,36 +21,8 @@ def segmenter():
     return Segmenter(wake_alignment(build_model("sdcpc_mit_b0", 11)), CAMVID, device="cpu")
 
 
-@pytest.fixture
-def spied_logits(monkeypatch):
-    """Logits of every step: labels can flip at ties, logits cannot hide."""
-    from sdcpc_core import streaming
-
-    seen = []
-    original = streaming.upsample_argmax
-
-    def spy(logits, *args, **options):
-        seen.append(logits.clone())
-        return original(logits, *args, **options)
-
-    monkeypatch.setattr(streaming, "upsample_argmax", spy)
-    return seen
-
-
 def clip_of(*frames):
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None]
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_agrees_with_the_cpu(spied_logits):
-    model = wake_alignment(build_model("sdcpc_mit_b0", 11))
-    for device in ("cpu", "cuda"):
-        stream = Segmenter(model, CAMVID, device=device).stream()
-        for i, frame in enumerate(moving_frames(8, (97, 130))):
-            assert stream.step(frame, (i + 1) * PERIOD_NS).timings.total_ms > 0
-    for on_cpu, on_cuda in zip(spied_logits[:8], spied_logits[8:], strict=True):
-        torch.testing.assert_close(on_cuda.cpu(), on_cpu, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("by_age", [True, False])
@@ -265,18 +237,6 @@ def test_a_camera_s_states_do_not_keep_the_others_memory(segmenter):
         assert tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_streams_stay_close(precision, spied_logits):
-    model = wake_alignment(build_model("sdcpc_mit_b0", 11))
-    frames = moving_frames(8, (64, 96))
-    for chosen in ("fp32", precision):
-        stream = Segmenter(model, CAMVID, device="cpu", precision=chosen).stream()
-        for i, frame in enumerate(frames):
-            stream.step(frame, (i + 1) * PERIOD_NS)
-    exact, coarse = torch.stack(spied_logits[:8]), torch.stack(spied_logits[8:]).float()
-    assert (exact - coarse).abs().mean() < 0.05 * exact.std()
-
-
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
@@ -374,6 +334,7 @@ def test_a_stream_s_memory_stays_flat_over_2000_frames(segmenter):
     kept = []
     for i in range(2000):
         stream.step(frames[i % 10], (i + 1) * PERIOD_NS)
+        stream.prepare()
         if i in (100, 1999):
             gc.collect()
             kept.append(sum(o.numel() for o in gc.get_objects() if type(o) is torch.Tensor))

@@ -314,7 +314,7 @@ def test_the_loss_is_the_sum_the_paper_prints(temperature):
     module.log_dict = lambda terms, **_: logged.update(terms)
     frames = torch.randint(0, 256, (1, 3, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     far, near, target = split_state(module.model.encode(frames[0]), 1, 3)
-    variates = module.model.head.variates(module.model.aggregate(target, (near, far)))
+    variates = module.model.head.variates(module.model.aggregate(target, module.model.align_references((near, far))))
     logits = module.model.head.logits(variates)
     # What it sees is the truth, but for the upper left quarter.
     labels = logits.argmax(1).repeat_interleave(8, 1).repeat_interleave(8, 2)
