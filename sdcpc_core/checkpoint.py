@@ -183,7 +183,7 @@ def _skeleton(header: CheckpointHeader) -> VideoModel:
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves out normal draws: on the meta device they fill nothing and import PyTorch's compiler, which takes seconds."""
+    """Leaves out normal draws: on the meta device they fill nothing and import PyTorch's compiler, which takes long."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -5,7 +5,7 @@ import math
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +27,28 @@ def run_facts(config: Mapping[str, Any]) -> dict[str, Any]:
         config: settings of the run: JSON values and paths.
 
     Returns:
-        ``format_version``, ``config``, ``commit`` (None outside a checkout) and ``versions``.
+        ``format_version``, ``config``, ``commit`` (None outside a checkout) and ``versions`` (None for what runs
+        without being installed).
     """
     import cv2
     import torch
 
     versions = {
-        "sdcpc_ros": version("sdcpc_ros"),
+        "sdcpc_ros": version_of("sdcpc_ros"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
     return {"format_version": FORMAT_VERSION, "config": dict(config), "commit": commit(), "versions": versions}
+
+
+def version_of(distribution: str) -> str | None:
+    """Version of an installed distribution; None where it is not installed, as in a mere copy of the checkout."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def commit() -> str | None:
