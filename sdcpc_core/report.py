@@ -3,8 +3,10 @@
 import json
 import math
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +103,13 @@ def rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
 def shown(figure: float) -> str:
     """A figure for people, with two decimals; a dash where nothing was measured."""
     return "–" if math.isnan(figure) else f"{figure:.2f}"
+
+
+def report_place(path: Path | None, title: str, date: datetime) -> Path | None:
+    """Where a report goes: in a folder, into a file that is named by a title and the date."""
+    if path is None or not path.is_dir():
+        return path
+    return path / f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}-{date:%Y-%m-%d}.json"
 
 
 def check_report(path: Path | None, *, out: Path | None = None) -> None:

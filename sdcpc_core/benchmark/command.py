@@ -1,20 +1,23 @@
 """The command ``sdcpc benchmark``."""
 
 import argparse
-import re
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sdcpc_core.arguments import positive_number, size_hw
-from sdcpc_core.benchmark.setting import SUITE_MINUTES, SUITES, Cell, check_setting, matrix, suite
-from sdcpc_core.errors import ConfigError, MissingDependencyError
+from sdcpc_core.benchmark.setting import SUITE_MINUTES, SUITES, Cell, Setting, check_setting, matrix, suite
+from sdcpc_core.errors import ConfigError, MissingDependencyError, SdcpcError
+
+if TYPE_CHECKING:
+    from sdcpc_core.benchmark.profile import Profile
 
 T = TypeVar("T")
 
-MATRIX_OPTIONS = ("model", "size", "num_classes", "precision", "cameras", "compile", "profile")
+MATRIX_OPTIONS = ("model", "size", "num_classes", "precision", "cameras", "points", "compile", "profile")
 """What a suite brings itself."""
 
 
@@ -23,7 +26,7 @@ def benchmark(argv: list[str]) -> None:
     arguments = _parse(argv)
     import torch
 
-    from sdcpc_core.report import check_report, device_name, write_report
+    from sdcpc_core.report import check_report, device_name, report_place, write_report
     from sdcpc_core.streaming import find_device
 
     if arguments.threads:
@@ -34,9 +37,7 @@ def benchmark(argv: list[str]) -> None:
     for cell in cells:
         check_setting(cell.setting)
     date = datetime.now(timezone.utc)
-    place = arguments.json
-    if place and place.is_dir():
-        place = place / f"{_slug(device_name(device))}-{date:%Y-%m-%d}.json"
+    place = report_place(arguments.json, device_name(device), date)
     for path in (place, arguments.page):
         check_report(path)
     if arguments.page:
@@ -47,10 +48,11 @@ def benchmark(argv: list[str]) -> None:
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "cells": [],
+        "failed": [],
         "left_out": [],
     }
     print(report["device_name"], flush=True)
-    for figures in _measured(cells, arguments, report["left_out"]):
+    for figures in _measured(cells, arguments, report):
         report["cells"].append(figures)
         if place:
             # After every cell: what is measured is kept, whatever ends the run.
@@ -60,14 +62,15 @@ def benchmark(argv: list[str]) -> None:
         print(f"written to {place}")
     if arguments.page:
         _write_page(arguments.page, report)
-    if any("failure" in of for figures in report["cells"] for of in figures["results"].values()):
-        raise SystemExit(1)
+    if report["failed"]:
+        raise SystemExit("\n".join(["failed:", *report["failed"]]))
 
 
-def _measured(cells: list[Cell], arguments: argparse.Namespace, left_out: list[str]) -> Iterator[dict[str, Any]]:
-    """Figures of one cell after the other, told as they come; what the time does not suffice for goes into a list."""
+def _measured(
+    cells: list[Cell], arguments: argparse.Namespace, report: dict[str, list[str]]
+) -> Iterator[dict[str, Any]]:
+    """Figures of one cell after the other, told as they come; the report learns what failed and what was left out."""
     from sdcpc_core.benchmark.figures import cell_figures
-    from sdcpc_core.benchmark.profile import profile
     from sdcpc_core.benchmark.text import cell_lines
     from sdcpc_core.benchmark.timing import time_cell
 
@@ -78,19 +81,34 @@ def _measured(cells: list[Cell], arguments: argparse.Namespace, left_out: list[s
         start_s = time.monotonic()
         # The first cell is always measured; a compiled one says nothing of how long the others take.
         if number and start_s + longest_s > end_s:
-            left_out += [str(cell.setting) for cell in cells[number:]]
-            print(f"\nthe time is up: {len(left_out)} of {len(cells)} settings are left out")
+            report["left_out"] += [str(cell.setting) for cell in cells[number:]]
+            print(f"\nthe time is up: {len(cells) - number} of {len(cells)} settings are left out")
             return
-        print(f"\n[{number + 1}/{len(cells)}] {cell.setting}", flush=True)
+        print(f"\n[{number + 1}/{len(cells)}] {cell.setting.model}: {cell.setting}", flush=True)
         if cell.setting.mit_size is None:
             print("the Hugging Face SegFormer has no such backbone: the stream is timed beside ours alone")
         samples = time_cell(cell, arguments.rounds, end_s=end_s)
-        split = profile(cell.setting, arguments.rounds) if cell.profiled else None
+        report["failed"] += [f"{cell.setting}: {name}: {of.failure}" for name, of in samples.items() if of.failure]
+        split = _profile(cell.setting, arguments.rounds, report["failed"]) if cell.profiled else None
         figures = cell_figures(cell.setting, samples, split)
         print(*cell_lines(figures), sep="\n", flush=True)
         if not cell.compiled:
             longest_s = max(longest_s, time.monotonic() - start_s)
         yield figures
+
+
+def _profile(setting: Setting, rounds: int, failed: list[str]) -> "Profile | None":
+    """Split the steps; where that breaks down, say so and keep what else is measured."""
+    from sdcpc_core.benchmark.profile import profile
+
+    try:
+        return profile(setting, rounds)
+    except SdcpcError:
+        raise
+    except Exception as err:
+        traceback.print_exc()
+        failed.append(f"{setting}: profile: {err!r}")
+        return None
 
 
 def _cells(arguments: argparse.Namespace, device: str) -> list[Cell]:
@@ -103,6 +121,7 @@ def _cells(arguments: argparse.Namespace, device: str) -> list[Cell]:
         device,
         arguments.precision,
         arguments.cameras,
+        arguments.points,
         compiled=arguments.compile,
         profiled=arguments.profile,
     )
@@ -132,10 +151,6 @@ def _write_page(path: Path, report: dict[str, Any]) -> None:
         draft.write_text(benchmark_page(report), encoding="utf-8")
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"\W+", "-", name.lower()).strip("-")
-
-
 def _listed(read: Callable[[str], T]) -> Callable[[str], list[T]]:
     def values(text: str) -> list[T]:
         return [read(part) for part in text.split(",")]
@@ -158,6 +173,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--cameras", type=_listed(int), default=[1], metavar="N", help="that share each step (default: 1)"
+    )
+    parser.add_argument(
+        "--points", type=_listed(int), default=[None], metavar="P", help="of the attention (default: the model's own)"
     )
     parser.add_argument(
         "--compile", action="store_true", help="also SegFormer under torch.compile, which takes a minute or more"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sdcpc_core.benchmark.hugging_face import hugging_face_segformer
-from sdcpc_core.benchmark.setting import Setting
+from sdcpc_core.benchmark.setting import CLIP, HUGGING_FACE, OWN_SEGFORMER, SEGFORMER_COMPILED, SEGFORMER_EAGER, Setting
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import build_model
 from sdcpc_core.models.normalization import ImageNormalization
@@ -18,19 +18,9 @@ from sdcpc_core.reference_cache import NS_PER_S
 from sdcpc_core.streaming import PRECISIONS, Segmenter, StreamFrame
 
 FRAME_RATE_HZ = 15
-STREAM, CLIP, OWN_SEGFORMER = "stream", "clip", "own segformer"
-SEGFORMER_EAGER, SEGFORMER_SDPA, SEGFORMER_COMPILED = "segformer eager", "segformer sdpa", "segformer compiled"
-HUGGING_FACE = (SEGFORMER_EAGER, SEGFORMER_SDPA, SEGFORMER_COMPILED)
 
 Step = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 """One contender's work on a frame of each camera: N of (H, W, 3) uint8 RGB -> N of (H, W) uint8 labels."""
-
-
-def contenders(setting: Setting, *, compiled: bool) -> list[str]:
-    """Names of all that can be compared."""
-    if setting.mit_size is None:
-        return [STREAM, CLIP, OWN_SEGFORMER]
-    return [STREAM, CLIP, OWN_SEGFORMER, SEGFORMER_EAGER, SEGFORMER_SDPA] + [SEGFORMER_COMPILED] * compiled
 
 
 def build_contender(name: str, setting: Setting) -> Step:
@@ -49,8 +39,13 @@ def build_contender(name: str, setting: Setting) -> Step:
 def build_segmenter(model: str, setting: Setting) -> Segmenter:
     """A network of this package with random weights, which takes frames as they are."""
     labels = LabelSet("benchmark", tuple(map(str, range(setting.num_classes))), ((0, 0, 0),) * setting.num_classes)
-    network = build_model(model, setting.num_classes)
+    network = build_model(model, setting.num_classes, **model_options(model, setting.num_points))
     return Segmenter(network, labels, device=setting.device, precision=setting.precision)
+
+
+def model_options(model: str, num_points: int | None) -> dict[str, int]:
+    """Arguments for ``build_model``: P, where it is asked for and the model has it."""
+    return {"num_points": num_points} if num_points and model.startswith("sdcpc_") else {}
 
 
 def upload(frames: Sequence[np.ndarray], device: torch.device) -> Tensor:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sdcpc_core.benchmark.contenders import CLIP, HUGGING_FACE, OWN_SEGFORMER, SEGFORMER_EAGER, STREAM
 from sdcpc_core.benchmark.profile import Profile, operations
-from sdcpc_core.benchmark.setting import Setting
+from sdcpc_core.benchmark.setting import CLIP, HUGGING_FACE, OWN_SEGFORMER, SEGFORMER_EAGER, STREAM, Setting
 from sdcpc_core.benchmark.timing import Samples
 
 
@@ -89,7 +88,7 @@ def profile_figures(profile: Profile) -> dict[str, Any]:
 def _macs(setting: Setting) -> dict[str, Any]:
     totals = []
     for model in (setting.model, f"segformer_{setting.backbone}"):
-        parts = operations(model, setting.size_hw, setting.num_classes).values()
+        parts = operations(model, setting.size_hw, setting.num_classes, setting.num_points).values()
         totals.append({key: sum(part.to_dict()[key] for part in parts) for key in ("macs", "macs_with_attention")})
     stream, segformer = totals
     over = {f"{key}_over_segformer": round(stream[key] / segformer[key], 3) for key in stream}

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sdcpc_core.benchmark.setting import OWN_SEGFORMER, STREAM, Setting
 from sdcpc_core.benchmark.text import CONTENDER_HEADS, PROFILE_HEADS, RATIOS, contender_row, profile_rows, roofline_text
 from sdcpc_core.pages.charts import Bars
 from sdcpc_core.pages.page import Facts, Section, Table, render_page
 
-STREAM, OWN = "stream", "own segformer"
+TIMES_NOTE = "A step takes a frame of each camera, from bytes to labels. Ready: from nothing to its first answer."
 
 
 def benchmark_page(report: Mapping[str, Any]) -> str:
@@ -22,7 +23,7 @@ def benchmark_page(report: Mapping[str, Any]) -> str:
     cells = [cell for cell in report["cells"] if "latency_ms" in cell["results"][STREAM]]
     sections = [
         Section("Time per frame", [_bars(cells), _ratio_table(cells)], "Percent of the slowest of the three."),
-        Section("Times", [_times(report["cells"])], "A step takes a frame of each camera, from bytes to labels."),
+        Section("Times", [_times(cell) for cell in report["cells"]], TIMES_NOTE),
         *_profiles(cells),
         Section("This run", [Facts(_facts(report))]),
     ]
@@ -33,43 +34,33 @@ def benchmark_page(report: Mapping[str, Any]) -> str:
         "Streaming SD-CPC beside SegFormer",
         sections,
         subtitle=f"{report['device_name']}, {report['date'][:10]}",
-        highlights={f"{RATIOS[key]}, {name}": f"{ratio:.2f}" for name, ratio in shown.items()},
+        highlights={f"over {RATIOS[key]}, {name}": f"{ratio:.2f}" for name, ratio in shown.items()},
     )
-
-
-def setting_text(setting: Mapping[str, Any]) -> str:
-    """A setting in few words, e.g. ``"MiT-B1, 480×853, K = 124, bf16"``."""
-    height, width = setting["size_hw"]
-    backbone = setting["model"].removeprefix("sdcpc_").replace("mit_b", "MiT-B").replace("resnet", "ResNet-")
-    cameras = f", {setting['cameras']} cameras" if setting["cameras"] > 1 else ""
-    return f"{backbone}, {height}×{width}, K = {setting['num_classes']}, {setting['precision']}{cameras}"
 
 
 def _bars(cells: Sequence[Mapping[str, Any]]) -> Bars:
     rows = []
     for cell in cells:
-        names = [STREAM, cell.get("fastest_segformer"), OWN]
+        names = [STREAM, cell.get("fastest_segformer"), OWN_SEGFORMER]
         times = [cell["results"].get(name, {}).get("latency_ms", {}).get("median", float("nan")) for name in names]
         slowest = max(time for time in times if time == time)
-        rows.append((setting_text(cell["setting"]), [100 * time / slowest for time in times]))
+        rows.append((str(Setting(**cell["setting"])), [100 * time / slowest for time in times]))
     return Bars(["stream", "fastest Hugging Face SegFormer", "own SegFormer"], rows)
 
 
 def _ratio_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     keys = [key for key in RATIOS if any(key in cell for cell in cells)]
-    rows = [
-        [setting_text(cell["setting"]), *(f"{cell[key]:.2f}" if key in cell else "–" for key in keys)] for cell in cells
-    ]
-    return Table(["", *(RATIOS[key] for key in keys)], rows, "Ratios of median times; below 1 the stream is faster.")
+    rows = []
+    for cell in cells:
+        ratios = [f"{cell[key]:.2f}" if key in cell else "–" for key in keys]
+        rows.append([str(Setting(**cell["setting"])), *ratios])
+    heads = ["stream over", *(RATIOS[key] for key in keys)]
+    return Table(heads, rows, "Ratios of median times; below 1 the stream is faster.")
 
 
-def _times(cells: Sequence[Mapping[str, Any]]) -> Table:
-    rows = [
-        [f"{setting_text(cell['setting'])}: {name}", *contender_row(of)]
-        for cell in cells
-        for name, of in cell["results"].items()
-    ]
-    return Table(["", *CONTENDER_HEADS], rows, "Ready: from nothing to the first answer, compiling included.")
+def _times(cell: Mapping[str, Any]) -> Table:
+    rows = [[name, *contender_row(of)] for name, of in cell["results"].items()]
+    return Table([str(Setting(**cell["setting"])), *CONTENDER_HEADS], rows)
 
 
 def _profiles(cells: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
@@ -83,7 +74,7 @@ def _profiles(cells: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
                 "What each part takes on the device, beside the least time for its operations or its bytes, whichever "
                 f"is longer: {roofline_text(profile['roofline'])}, measured in the same run."
             )
-            yield Section(f"Where the time goes: {setting_text(cell['setting'])}", tables, note)
+            yield Section(f"Where the time goes: {Setting(**cell['setting'])}", tables, note)
 
 
 def _facts(report: Mapping[str, Any]) -> dict[str, str]:
@@ -95,4 +86,7 @@ def _facts(report: Mapping[str, Any]) -> dict[str, str]:
         "commit": report["commit"] or "not a checkout",
         "versions": versions,
     }
-    return facts | ({"left out, for want of time": "\n".join(report["left_out"])} if report["left_out"] else {})
+    for name, settings in (("failed", report["failed"]), ("left out for want of time", report["left_out"])):
+        if settings:
+            facts[name] = "\n".join(settings)
+    return facts

@@ -10,19 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from sdcpc_core.benchmark.contenders import (
-    OWN_SEGFORMER,
-    SEGFORMER_SDPA,
-    STREAM,
     autocast,
     build_contender,
     build_segmenter,
+    model_options,
     upload,
     upsample_then_argmax,
 )
 from sdcpc_core.benchmark.hugging_face import hugging_face_segformer
 from sdcpc_core.benchmark.parts import SplitStep
 from sdcpc_core.benchmark.roofline import DeviceClock, Roofline, measure_roofline
-from sdcpc_core.benchmark.setting import Setting
+from sdcpc_core.benchmark.setting import OWN_SEGFORMER, SEGFORMER_SDPA, STREAM, Setting
 from sdcpc_core.benchmark.timing import WARM_UP_STEPS, frames
 from sdcpc_core.cost import Operations, model_cost
 from sdcpc_core.models import build_model
@@ -56,7 +54,7 @@ def profile(setting: Setting, rounds: int) -> Profile:
     device = torch.device(setting.device)
     roofline = measure_roofline(device, PRECISIONS[setting.precision])
     with autocast(setting):
-        steps = {STREAM: _stream_step(setting), OWN_SEGFORMER: _own_segformer_step(setting)}
+        steps = {STREAM: stream_step(setting), OWN_SEGFORMER: _own_segformer_step(setting)}
         if setting.mit_size:
             steps[SEGFORMER_SDPA] = _hugging_face_step(setting)
     whole = {name: build_contender(name, setting) for name in steps}
@@ -76,14 +74,15 @@ def profile(setting: Setting, rounds: int) -> Profile:
 
 
 @cache
-def operations(model: str, size_hw: tuple[int, int], num_classes: int) -> dict[str, Operations]:
+def operations(model: str, size_hw: tuple[int, int], num_classes: int, num_points: int | None) -> dict[str, Operations]:
     """Operations of a step of a stream, by part of the model, for one camera."""
     with torch.device("meta"):
-        shell = build_model(model, num_classes)
+        shell = build_model(model, num_classes, **model_options(model, num_points))
     return {name: cost.stream for name, cost in model_cost(shell, size_hw, 1).parts.items()}
 
 
-def _stream_step(setting: Setting) -> SplitStep:
+def stream_step(setting: Setting) -> SplitStep:
+    """The stream's step in parts; made under inference mode and autocast."""
     model: SDCPC = build_segmenter(setting.model, setting).model
     macs = _macs(setting.model, setting)
     device = torch.device(setting.device)
@@ -156,5 +155,5 @@ def _encode(model: SDCPC | SegFormer, images: Tensor) -> Sequence[Tensor]:
 
 
 def _macs(model: str, setting: Setting) -> dict[str, int]:
-    counted = operations(model, setting.size_hw, setting.num_classes)
+    counted = operations(model, setting.size_hw, setting.num_classes, setting.num_points)
     return {name: of.macs_with_attention for name, of in counted.items()}

@@ -1,10 +1,14 @@
 """What is measured: the settings of one comparison, their matrix, and the suites."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 from sdcpc_core.errors import ConfigError
+
+STREAM, CLIP, OWN_SEGFORMER = "stream", "clip", "own segformer"
+SEGFORMER_EAGER, SEGFORMER_SDPA, SEGFORMER_COMPILED = "segformer eager", "segformer sdpa", "segformer compiled"
+HUGGING_FACE = (SEGFORMER_EAGER, SEGFORMER_SDPA, SEGFORMER_COMPILED)
 
 SUITES = ("cpu", "gpu")
 SUITE_MINUTES = {"cpu": None, "gpu": 9.0}
@@ -22,6 +26,7 @@ class Setting:
         device: ``"cpu"``, ``"cuda"`` …
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
         cameras: frames of a step, one of each camera.
+        num_points: P; None is the model's own.
     """
 
     model: str
@@ -30,6 +35,7 @@ class Setting:
     device: str
     precision: str
     cameras: int = 1
+    num_points: int | None = None
 
     @property
     def backbone(self) -> str:
@@ -43,8 +49,10 @@ class Setting:
 
     def __str__(self) -> str:
         height, width = self.size_hw
+        backbone = self.backbone.replace("mit_b", "MiT-B").replace("resnet", "ResNet-")
+        points = f", P = {self.num_points}" if self.num_points else ""
         cameras = f", {self.cameras} cameras" if self.cameras > 1 else ""
-        return f"{self.model}, {height}×{width}, K = {self.num_classes}, {self.precision}{cameras}"
+        return f"{backbone}, {height}×{width}, K = {self.num_classes}, {self.precision}{cameras}{points}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,13 @@ class Cell:
     compiled: bool = False
     profiled: bool = False
 
+    @property
+    def contenders(self) -> list[str]:
+        """Names of all that are compared."""
+        if self.setting.mit_size is None:
+            return [STREAM, CLIP, OWN_SEGFORMER]
+        return [STREAM, CLIP, OWN_SEGFORMER, SEGFORMER_EAGER, SEGFORMER_SDPA] + [SEGFORMER_COMPILED] * self.compiled
+
 
 def matrix(
     models: Sequence[str],
@@ -69,12 +84,13 @@ def matrix(
     device: str,
     precisions: Sequence[str],
     camera_numbers: Sequence[int] = (1,),
+    point_numbers: Sequence[int | None] = (None,),
     *,
     compiled: bool = False,
     profiled: bool = False,
 ) -> list[Cell]:
     """Every combination, the last choice changing fastest."""
-    combinations = product(models, sizes_hw, class_numbers, [device], precisions, camera_numbers)
+    combinations = product(models, sizes_hw, class_numbers, [device], precisions, camera_numbers, point_numbers)
     return [Cell(Setting(*combination), compiled, profiled) for combination in combinations]
 
 
@@ -87,16 +103,21 @@ def suite(name: str, device: str) -> list[Cell]:
     """
     models, vspw, cityscapes = ("sdcpc_mit_b1", "sdcpc_mit_b0"), (480, 853), (1024, 2048)
     if name == "cpu":
-        cells = matrix(models, [vspw, (360, 480)], [124, 19], device, ["fp32", "bf16"])
-        return [replace(cell, profiled=cell.setting.num_classes == 124) for cell in cells]
+        precisions = ["fp32", "bf16"]
+        headlines = matrix(models, [vspw], [124], device, precisions, profiled=True)
+        return _with_others(headlines, matrix(models, [vspw, (360, 480)], [124, 19], device, precisions))
     # Compiling takes most of a minute each, so only where it is most likely to be asked for.
     headlines = [
         *matrix(models, [vspw], [124], device, ["bf16"], compiled=True, profiled=True),
         *matrix(models, [cityscapes], [19], device, ["bf16"], compiled=True, profiled=True),
     ]
+    precisions = ["bf16", "fp32", "fp16"]
+    return _with_others(headlines, matrix(models, [vspw, cityscapes], [124, 19], device, precisions, [1, 4]))
+
+
+def _with_others(headlines: list[Cell], cells: list[Cell]) -> list[Cell]:
     done = {cell.setting for cell in headlines}
-    others = matrix(models, [vspw, cityscapes], [124, 19], device, ["bf16", "fp32", "fp16"], [1, 4])
-    return headlines + [cell for cell in others if cell.setting not in done]
+    return headlines + [cell for cell in cells if cell.setting not in done]
 
 
 def check_setting(setting: Setting) -> None:

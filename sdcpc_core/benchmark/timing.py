@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sdcpc_core.benchmark.contenders import Step, build_contender, contenders
+from sdcpc_core.benchmark.contenders import Step, build_contender
 from sdcpc_core.benchmark.setting import Cell, Setting
 from sdcpc_core.errors import SdcpcError
 
@@ -55,7 +55,7 @@ def time_cell(cell: Cell, rounds: int, *, end_s: float = float("inf")) -> dict[s
         MissingDependencyError: transformers is not installed.
     """
     setting = cell.setting
-    samples = {name: Samples() for name in contenders(setting, compiled=cell.compiled)}
+    samples = {name: Samples() for name in cell.contenders}
     steps = {name: step for name in samples if (step := _made_ready(name, setting, samples[name]))}
     pictures = frames(setting)
     for turn in range(rounds):
@@ -68,11 +68,8 @@ def time_cell(cell: Cell, rounds: int, *, end_s: float = float("inf")) -> dict[s
             samples[name].wall_ms.append((time.perf_counter() - wall_s) * 1e3)
             samples[name].cpu_ms.append((time.process_time() - cpu_s) * 1e3)
     if not setting.device.startswith("cuda"):
-        threads = torch.get_num_threads()
         for name in steps:
-            # A process each: in a shared one, only the hungriest contender would show.
-            with get_context("spawn").Pool(1) as pool:
-                samples[name].peak_memory_mb = pool.apply(_peak_memory_mb, (name, setting, threads))
+            samples[name].peak_memory_mb = process_memory_mb(name, setting)
     return samples
 
 
@@ -117,6 +114,12 @@ def _start_of_allocation_mb(device: str) -> float:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device) / 2**20
+
+
+def process_memory_mb(name: str, setting: Setting) -> float:
+    """Peak memory (MiB) of a process that runs one contender: in a shared one, only the hungriest would show."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_memory_mb, (name, setting, torch.get_num_threads()))
 
 
 def _peak_memory_mb(name: str, setting: Setting, threads: int) -> float:
