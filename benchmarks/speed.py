@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 def speed_table(report: Mapping[str, Any]) -> Table:
     """A row per network, size, K and number of cameras; for each precision the ratios, on a GPU the rates too."""
-    cells = {Setting(**cell["setting"]): cell for cell in report["cells"]}
+    cells = {Setting.from_dict(cell["setting"]): cell for cell in report["cells"]}
     precisions = list(dict.fromkeys(setting.precision for setting in cells))
     on_gpu = _kind(report) == "gpu"
     rows = []

@@ -44,7 +44,7 @@ def _bars(cells: Sequence[Mapping[str, Any]]) -> Bars:
         names = [STREAM, cell.get("fastest_segformer"), OWN_SEGFORMER]
         times = [cell["results"].get(name, {}).get("latency_ms", {}).get("median", float("nan")) for name in names]
         slowest = max(time for time in times if time == time)
-        rows.append((str(Setting(**cell["setting"])), [100 * time / slowest for time in times]))
+        rows.append((str(Setting.from_dict(cell["setting"])), [100 * time / slowest for time in times]))
     return Bars(["stream", "fastest Hugging Face SegFormer", "own SegFormer"], rows)
 
 
@@ -53,14 +53,14 @@ def _ratio_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for cell in cells:
         ratios = [f"{cell[key]:.2f}" if key in cell else "–" for key in keys]
-        rows.append([str(Setting(**cell["setting"])), *ratios])
+        rows.append([str(Setting.from_dict(cell["setting"])), *ratios])
     heads = ["stream over", *(RATIOS[key] for key in keys)]
     return Table(heads, rows, "Ratios of median times; below 1 the stream is faster.")
 
 
 def _times(cell: Mapping[str, Any]) -> Table:
     rows = [[name, *contender_row(of)] for name, of in cell["results"].items()]
-    return Table([str(Setting(**cell["setting"])), *CONTENDER_HEADS], rows)
+    return Table([str(Setting.from_dict(cell["setting"])), *CONTENDER_HEADS], rows)
 
 
 def _profiles(cells: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
@@ -74,7 +74,7 @@ def _profiles(cells: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
                 "What each part takes on the device, beside the least time for its operations or its bytes, whichever "
                 f"is longer: {roofline_text(profile['roofline'])}, measured in the same run."
             )
-            yield Section(f"Where the time goes: {Setting(**cell['setting'])}", tables, note)
+            yield Section(f"Where the time goes: {Setting.from_dict(cell['setting'])}", tables, note)
 
 
 def _facts(report: Mapping[str, Any]) -> dict[str, str]:

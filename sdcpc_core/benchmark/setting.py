@@ -1,8 +1,9 @@
 """What is measured: the settings of one comparison, their matrix, and the suites."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from sdcpc_core.errors import ConfigError
 
@@ -36,6 +37,11 @@ class Setting:
     precision: str
     cameras: int = 1
     num_points: int | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Setting":
+        """The setting that a report tells."""
+        return cls(**{**data, "size_hw": tuple(data["size_hw"])})
 
     @property
     def backbone(self) -> str:
