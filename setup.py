@@ -78,7 +78,7 @@ setup(
             "data = sdcpc_core.data_command:data",
             "segment = sdcpc_core.segment:segment",
             "convert = sdcpc_core.convert:convert",
-            "benchmark = sdcpc_core.benchmark:benchmark",
+            "benchmark = sdcpc_core.benchmark.command:benchmark",
             "info = sdcpc_core.info:info",
             "bag = sdcpc_ros.bag:bag",
             "demo = sdcpc_ros.demo:demo",

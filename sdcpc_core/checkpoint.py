@@ -1,7 +1,7 @@
 """Checkpoints that explain themselves: one safetensors file with weights and all that is needed to use them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch.overrides import TorchFunctionMode
 
 from sdcpc_core.errors import CheckpointError, ConfigError
 from sdcpc_core.labels import LabelSet
@@ -177,5 +178,14 @@ def default_checkpoint() -> Path:
 
 
 def _skeleton(header: CheckpointHeader) -> VideoModel:
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         return header.build()
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out normal draws: on the meta device they fill nothing and import PyTorch's compiler, which takes long."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func is torch.Tensor.normal_ else func(*args, **(kwargs or {}))

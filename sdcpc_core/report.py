@@ -3,9 +3,11 @@
 import json
 import math
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +29,28 @@ def run_facts(config: Mapping[str, Any]) -> dict[str, Any]:
         config: settings of the run: JSON values and paths.
 
     Returns:
-        ``format_version``, ``config``, ``commit`` (None outside a checkout) and ``versions``.
+        ``format_version``, ``config``, ``commit`` (None outside a checkout) and ``versions`` (None for what runs
+        without being installed).
     """
     import cv2
     import torch
 
     versions = {
-        "sdcpc_ros": version("sdcpc_ros"),
+        "sdcpc_ros": version_of("sdcpc_ros"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
     return {"format_version": FORMAT_VERSION, "config": dict(config), "commit": commit(), "versions": versions}
+
+
+def version_of(distribution: str) -> str | None:
+    """Version of an installed distribution; None where it is not installed, as in a mere copy of the checkout."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def commit() -> str | None:
@@ -92,6 +103,13 @@ def rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
 def shown(figure: float) -> str:
     """A figure for people, with two decimals; a dash where nothing was measured."""
     return "–" if math.isnan(figure) else f"{figure:.2f}"
+
+
+def report_place(path: Path | None, title: str, date: datetime) -> Path | None:
+    """Where a report goes: in a folder, into a file that is named by a title and the date."""
+    if path is None or not path.is_dir():
+        return path
+    return path / f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}-{date:%Y-%m-%d}.json"
 
 
 def check_report(path: Path | None, *, out: Path | None = None) -> None:

@@ -1,6 +1,5 @@
 """Multivariate head (MCP): M variates of the aligned features, each with its own classifier, one decision."""
 
-import torch
 from torch import Tensor, nn
 
 
@@ -24,8 +23,9 @@ class MultivariateHead(nn.Module):
         self.classify = nn.Conv2d(channels, num_variates * num_classes, 1, groups=num_variates)
         self.decide = nn.Conv2d(num_variates * num_classes, num_classes, 1)
         # Starts as the mean of the variates' votes, so that each variate is trained from the first step.
-        mean_vote = torch.eye(num_classes).repeat(1, num_variates) / num_variates
-        self.decide.weight.data.copy_(mean_vote[:, :, None, None])
+        nn.init.zeros_(self.decide.weight)
+        for votes in self.decide.weight.data[:, :, 0, 0].chunk(num_variates, dim=1):
+            votes.fill_diagonal_(1 / num_variates)
         nn.init.zeros_(self.decide.bias)
 
     def forward(self, aligned: Tensor) -> Tensor:

@@ -26,10 +26,13 @@ def takes(tensor: Tensor) -> bool:
     return tensor.is_cuda and tensor.dtype in FLOATS and triton_works()
 
 
-@torch.compiler.assume_constant_result
 def triton_works() -> bool:
     """Whether kernels can be built: Triton is there, and finds a C compiler and a device it knows."""
     return _start_triton()
+
+
+# As torch.compiler.assume_constant_result does, which imports the compiler: half of the time a robot takes to start.
+triton_works._dynamo_marked_constant = True
 
 
 @cache

@@ -43,12 +43,16 @@ class Lines:
         title: what is shown, with its unit.
         series: values by name, as many in each; NaN breaks a line.
         ends: what the first and the last point are.
+        places: of the points along the axis, ascending; evenly spaced by default.
+        from_zero: whether the axis of the values begins at 0.
     """
 
     template: ClassVar[str] = "lines.html"
     title: str
     series: Mapping[str, Sequence[float]]
     ends: tuple[str, str]
+    places: Sequence[float] | None = None
+    from_zero: bool = False
 
     @property
     def ticks(self) -> list[tuple[str, float]]:
@@ -64,8 +68,12 @@ class Lines:
 
     def _strokes(self, values: Sequence[float]) -> Iterator[str]:
         low, high, _ = self._scale()
-        width = max(len(values) - 1, 1)
-        points = ((100 * i / width, 100 * (high - value) / (high - low)) for i, value in enumerate(values))
+        places = range(len(values)) if self.places is None else self.places
+        first, width = places[0], max(places[-1] - places[0], 1e-9)
+        points = (
+            (100 * (place - first) / width, 100 * (high - value) / (high - low))
+            for place, value in zip(places, values, strict=True)
+        )
         for is_gap, run in groupby(points, key=lambda point: math.isnan(point[1])):
             if not is_gap:
                 # A point alone shows as a dot of a line without length.
@@ -77,6 +85,7 @@ class Lines:
         values = np.concatenate([np.asarray(values, float) for values in self.series.values()])
         values = values[~np.isnan(values)]
         low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+        low = 0.0 if self.from_zero else low
         rough = max(high - low, MIN_SPAN) / (TICKS - 1)
         power = 10 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)

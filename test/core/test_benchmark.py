@@ -1,55 +1,323 @@
+"""``sdcpc benchmark``: what is measured, what is made of it, and that it runs where there is little else."""
+
 import json
+import os
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from sdcpc_core.benchmark import Samples, benchmark, ratios_of
-from sdcpc_core.contenders import CLIP, SEGFORMER_EAGER, SEGFORMER_SDPA, STREAM
-from sdcpc_core.errors import ConfigError, InputError
+from sdcpc_core.benchmark import timing
+from sdcpc_core.benchmark.command import benchmark
+from sdcpc_core.benchmark.figures import contender_figures, ratios
+from sdcpc_core.benchmark.parts import PartOfStep, SplitStep
+from sdcpc_core.benchmark.profile import stream_step
+from sdcpc_core.benchmark.roofline import Roofline, measure_roofline
+from sdcpc_core.benchmark.setting import (
+    CLIP,
+    OWN_SEGFORMER,
+    SEGFORMER_COMPILED,
+    SEGFORMER_EAGER,
+    SEGFORMER_SDPA,
+    STREAM,
+    Cell,
+    Setting,
+    suite,
+)
+from sdcpc_core.benchmark.timing import FEWEST_ROUNDS, Samples, time_cell
+from sdcpc_core.cost import model_cost
+from sdcpc_core.errors import ConfigError, InputError, OutputError
+from sdcpc_core.models import build_model
+from sdcpc_core.report import report_place
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = Setting("sdcpc_mit_b0", (64, 96), 5, "cpu", "fp32")
+ABSENT = ("rich", "jinja2", "lightning", "torchmetrics", "jsonargparse", "av", "rosbags", "rclpy")
+"""What a machine that only measures does not have; nor is the package installed there."""
+SITE = f"""
+import importlib.machinery, importlib.metadata
+
+find_spec = importlib.machinery.PathFinder.find_spec
+
+def found(name, path=None, target=None):
+    return None if name in {ABSENT} else find_spec(name, path, target)
+
+importlib.machinery.PathFinder.find_spec = found
+from_name = importlib.metadata.Distribution.from_name.__func__
+
+def installed(cls, name):
+    if name in {("sdcpc_ros", *ABSENT)}:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return from_name(cls, name)
+
+importlib.metadata.Distribution.from_name = classmethod(installed)
+"""
+PARTS = ["upload", "encoder", "SSEA", "reference work", "DSSA", "head", "upsample + argmax", "download"]
+
+
+@pytest.fixture
+def stub(monkeypatch) -> dict[str, float]:
+    """Seconds that a step of each contender takes, instead of networks; a contender may be taught to fail."""
+    seconds = dict.fromkeys((STREAM, CLIP, OWN_SEGFORMER, SEGFORMER_EAGER, SEGFORMER_SDPA, SEGFORMER_COMPILED), 0.0)
+
+    def build(name: str, setting: Setting):
+        if seconds[name] < 0:
+            raise RuntimeError("the compiler gave up\nand said more")
+        return lambda frames: time.sleep(seconds[name])
+
+    monkeypatch.setattr(timing, "build_contender", build)
+    monkeypatch.setattr(timing, "process_memory_mb", lambda name, setting: 100.0)
+    return seconds
 
 
 def test_ratios_are_of_medians_and_against_the_fastest_peer():
     samples = {
         STREAM: Samples([1.0, 2.0, 99.0]),
         CLIP: Samples([4.0, 4.0, 4.0]),
+        OWN_SEGFORMER: Samples([1.0, 1.6, 3.0]),
         SEGFORMER_EAGER: Samples([8.0, 8.0, 1.0]),
         SEGFORMER_SDPA: Samples([5.0, 5.0, 5.0]),
+        SEGFORMER_COMPILED: Samples(failure="no compiler"),
     }
-    assert ratios_of(samples) == {
+    assert ratios(samples) == {
+        "fastest_segformer": SEGFORMER_SDPA,
         "streaming_over_clip": 0.5,
+        "streaming_over_own_segformer": 1.25,
         "streaming_over_segformer": 0.4,
         "streaming_over_segformer_eager": 0.25,
     }
+    assert ratios({STREAM: Samples(failure="broken"), CLIP: Samples([1.0])}) == {}
 
 
-def test_a_run_reports_every_contender(tmp_path, capsys):
+def test_figures_of_a_contender():
+    figures = contender_figures(Samples([40.0, 10.0, 20.0], [7.0, 6.0, 9.0], 1.26, 99.7), cameras=4)
+    assert figures["latency_ms"] == {"median": 20.0, "p25": 15.0, "p75": 30.0, "p99": 39.6}
+    assert figures["frames_per_s"] == 200.0
+    assert (figures["cpu_ms"], figures["peak_memory_mb"], figures["ready_s"], figures["steps"]) == (7.0, 100, 1.3, 3)
+
+
+@pytest.mark.timeout(600)
+def test_a_machine_that_only_measures(tmp_path):
+    """Nothing but PyTorch, transformers, NumPy, OpenCV and safetensors, and a copy of the checkout."""
     pytest.importorskip("transformers")
-    report = tmp_path / "benchmark.json"
-    benchmark(["--size", "64x96", "--rounds", "2", "--threads", "1", "--json", str(report)])
-    figures = json.loads(report.read_text())
-    assert set(figures["results"]) == {STREAM, CLIP, SEGFORMER_EAGER, SEGFORMER_SDPA}
-    for result in figures["results"].values():
-        assert result["latency_ms"]["median"] > 0
+    (tmp_path / "sitecustomize.py").write_text(SITE)
+    results = tmp_path / "results"
+    results.mkdir()
+    command = [
+        sys.executable, "-m", "sdcpc_core.benchmark", "--size", "64x96", "--num-classes", "5", "--cameras", "2",
+        "--rounds", "1", "--threads", "1", "--profile", "--device", "cpu", "--json", str(results),
+    ]  # fmt: skip
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    run = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "stream over fastest SegFormer" in run.stdout
+
+    (file,) = results.iterdir()
+    report = json.loads(file.read_text())
+    assert report["versions"]["sdcpc_ros"] is None
+    assert report["versions"]["transformers"]
+    assert datetime.fromisoformat(report["date"]).tzinfo
+    assert report["left_out"] == report["failed"] == []
+    (cell,) = report["cells"]
+    assert list(cell["results"]) == [STREAM, CLIP, OWN_SEGFORMER, SEGFORMER_EAGER, SEGFORMER_SDPA]
+    assert cell["streaming_over_segformer"] >= cell["streaming_over_segformer_eager"] > 0
+    for result in cell["results"].values():
+        assert result["steps"] == 1
         assert result["peak_memory_mb"] > 50
-    assert figures["streaming_over_segformer"] >= figures["streaming_over_segformer_eager"] > 0
-    assert "streaming_over_clip" in capsys.readouterr().out
+    check_profile(cell)
+    with torch.device("meta"):
+        models = [build_model(f"{family}_mit_b0", 5) for family in ("sdcpc", "segformer")]
+    ours, peer = (model_cost(model, (64, 96), 1).total.stream for model in models)
+    assert cell["macs"] == {"stream": ours.to_dict(), "segformer": peer.to_dict()}
+    assert cell["macs_over_segformer"] == pytest.approx(ours.macs / peer.macs, abs=1e-3)
 
 
-def test_a_backbone_without_segformer_is_timed_beside_its_clip(tmp_path, capsys):
+def test_a_backbone_without_a_hugging_face_segformer(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(timing, "process_memory_mb", lambda name, setting: 100.0)
     report = tmp_path / "benchmark.json"
-    options = ["--model", "sdcpc_resnet18", "--size", "40x64", "--rounds", "1", "--threads", "1"]
+    options = ["--model", "sdcpc_resnet18", "--size", "40x64", "--num-classes", "5", "--rounds", "1", "--profile"]
     benchmark([*options, "--json", str(report)])
-    assert set(json.loads(report.read_text())["results"]) == {STREAM, CLIP}
-    assert "SegFormer has no such backbone" in capsys.readouterr().out
+    (cell,) = json.loads(report.read_text())["cells"]
+    assert list(cell["results"]) == [STREAM, CLIP, OWN_SEGFORMER]
+    assert "streaming_over_segformer" not in cell
+    assert cell["streaming_over_own_segformer"] > 0
+    check_profile(cell)
+    assert "the Hugging Face SegFormer has no such backbone" in capsys.readouterr().out
+
+
+def check_profile(cell: dict) -> None:
+    contenders, cameras = cell["profile"]["contenders"], cell["setting"]["cameras"]
+    height, width = cell["setting"]["size_hw"]
+    assert set(contenders) == set(cell["results"]) - {CLIP, SEGFORMER_EAGER}
+    for name, of in contenders.items():
+        names = [part["name"] for part in of["parts"]]
+        assert names == (PARTS if name == STREAM else [part for part in PARTS if part not in PARTS[2:5]])
+        assert of["sum_ms"] == pytest.approx(sum(part["ms"]["median"] for part in of["parts"]), abs=0.01)
+        # The parts leave no operation out: they are those of a frame of each camera.
+        counted = cell["macs"]["stream" if name == STREAM else "segformer"]["macs_with_attention"]
+        assert sum(part["macs"] for part in of["parts"]) == cameras * counted
+        # A frame goes up in bytes; its labels come down in bytes.
+        ends = [part["bytes"] for part in (of["parts"][0], of["parts"][-1])]
+        assert ends == [cameras * 3 * height * width, cameras * height * width]
+
+
+def test_the_parts_of_a_step_are_the_step():
+    """Each part works on what the part before it made, and the last one's labels are those of the model."""
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        step = stream_step(SMALL)
+        parts = {part.name: part for part in step.parts}
+        static, related, refined = parts["DSSA"].run.args
+        assert torch.equal(parts["SSEA"].run(), static)
+        assert all(map(torch.equal, parts["reference work"].run(), (related, refined)))
+        near, far = parts["reference work"].run.args
+        assert not torch.equal(near, far)
+        assert torch.equal(parts["head"].run(), parts["upsample + argmax"].run.args[0])
+        assert torch.equal(parts["upsample + argmax"].run(), parts["download"].run())
+        model = parts["encoder"].run.args[0]
+        images = parts["encoder"].run.args[1]
+        assert torch.equal(model.encode(images).static, static)
+
+
+def test_bytes_and_floors_by_hand():
+    layer = nn.Linear(8, 4)
+    step = SplitStep(Setting("sdcpc_mit_b0", (64, 96), 5, "cpu", "bf16", cameras=2))
+    rows = torch.ones(10, 8)
+    assert torch.equal(step.part("layer", layer, rows, modules=[layer], macs=320), layer(rows))
+    step.part("upload", lambda picture: torch.zeros(99), np.zeros((2, 3), np.uint8), route="upload")
+    part, upload = step.parts
+    # 80 numbers in, 40 out, 36 weights in half precision; two cameras.
+    assert (part.macs, part.num_bytes) == (640, 4 * 80 + 4 * 40 + 2 * 36)
+    assert upload.num_bytes == 6
+    slow_copy, slow_product = Roofline(640e3, 552.0, 3.0, None), Roofline(64.0, 552e3, None, None)
+    assert part.floor_ms(slow_copy) == pytest.approx(1000.0)
+    assert part.floor_ms(slow_product) == pytest.approx(10_000.0)
+    assert upload.floor_ms(slow_copy) == pytest.approx(2000.0)
+    assert upload.floor_ms(slow_product) == 0, "on the CPU nothing moves"
+    assert PartOfStep("download", print, 0, 9, "download").floor_ms(slow_copy) == 0
+
+
+def test_a_roofline_is_that_of_the_device():
+    roofline = measure_roofline(torch.device("cpu"), torch.float32)
+    assert 1e8 < roofline.macs_per_s < 1e14
+    assert 1e8 < roofline.copied_bytes_per_s < 1e13
+    assert roofline.uploaded_bytes_per_s is None
+
+
+def test_contenders_take_turns(stub):
+    stub[CLIP] = 0.02
+    samples = time_cell(Cell(SMALL), rounds=4)
+    assert {len(of.wall_ms) for of in samples.values()} == {4}
+    assert min(samples[CLIP].wall_ms) >= 20 > np.median(samples[STREAM].wall_ms)
+    assert samples[CLIP].ready_s >= 0.02
+    assert SEGFORMER_COMPILED not in samples
+
+
+def test_rounds_end_with_the_time(stub):
+    assert len(time_cell(Cell(SMALL), 50, end_s=0.0)[STREAM].wall_ms) == FEWEST_ROUNDS
+
+
+def test_a_contender_that_breaks_down_does_so_alone(stub, tmp_path, capsys):
+    stub[SEGFORMER_COMPILED] = -1
+    report = tmp_path / "benchmark.json"
+    with pytest.raises(SystemExit, match="segformer compiled: RuntimeError: the compiler gave up"):
+        benchmark(["--size", "64x96", "--rounds", "1", "--compile", "--json", str(report)])
+    figures = json.loads(report.read_text())
+    (cell,) = figures["cells"]
+    assert cell["results"][SEGFORMER_COMPILED] == {"failure": "RuntimeError: the compiler gave up"}
+    assert cell["streaming_over_segformer"] > 0
+    assert len(figures["failed"]) == 1
+    assert "failed" in capsys.readouterr().out
+
+
+def test_what_the_time_does_not_suffice_for_is_left_out(stub, tmp_path, capsys):
+    stub[STREAM] = 0.05
+    report = tmp_path / "benchmark.json"
+    # The first cell takes about half a second.
+    benchmark(["--size", "64x96", "--num-classes", "3,4,5", "--minutes", "0.01", "--json", str(report)])
+    figures = json.loads(report.read_text())
+    assert [cell["setting"]["num_classes"] for cell in figures["cells"]] == [3]
+    assert figures["left_out"] == ["MiT-B0, 64×96, K = 4, fp32", "MiT-B0, 64×96, K = 5, fp32"]
+    assert "2 of 3 settings are left out" in capsys.readouterr().out
+
+
+def test_every_combination_is_measured(stub, tmp_path):
+    report = tmp_path / "benchmark.json"
+    options = ["--size", "40x64", "--precision", "fp32,bf16", "--points", "4,9", "--cameras", "1,3"]
+    benchmark([*options, "--rounds", "1", "--json", str(report)])
+    settings = [Setting.from_dict(cell["setting"]) for cell in json.loads(report.read_text())["cells"]]
+    assert len({str(setting) for setting in settings}) == 8
+    assert str(settings[-1]) == "MiT-B0, 40×64, K = 19, bf16, 3 cameras, P = 9"
+
+
+@pytest.mark.parametrize(("name", "device"), [("cpu", "cpu"), ("gpu", "cuda")])
+def test_suites_hold_what_is_to_be_shown_once_each(name, device):
+    settings = [cell.setting for cell in suite(name, device)]
+    assert len(set(settings)) == len(settings)
+    sizes = {"cpu": [(360, 480), (480, 853)], "gpu": [(480, 853), (1024, 2048)]}[name]
+    precisions = {"cpu": ["fp32", "bf16"], "gpu": ["fp32", "bf16", "fp16"]}[name]
+    wanted = {
+        Setting(f"sdcpc_mit_{size}", size_hw, num_classes, device, precision, cameras)
+        for size in ("b0", "b1")
+        for size_hw in sizes
+        for num_classes in (19, 124)
+        for precision in precisions
+        for cameras in {"cpu": [1], "gpu": [1, 4]}[name]
+    }
+    assert set(settings) == wanted
+    first = suite(name, device)[0]
+    assert first.profiled
+    assert first.setting.model == "sdcpc_mit_b1"
+
+
+def test_results_are_named_by_device_and_date(tmp_path):
+    date = datetime(2026, 11, 21, tzinfo=timezone.utc)
+    assert (
+        report_place(tmp_path, "Intel(R) Xeon(R), 2 threads", date).name == "intel-r-xeon-r-2-threads-2026-11-21.json"
+    )
+    assert report_place(tmp_path / "a.json", "NVIDIA", date) == tmp_path / "a.json"
+    assert report_place(None, "NVIDIA", date) is None
 
 
 @pytest.mark.parametrize(
-    "options", [["--model", "sdcpc_vgg"], ["--precision", "int8"], ["--rounds", "0"], ["--device", "x"]]
+    "options",
+    [
+        ["--model", "sdcpc_vgg"],
+        ["--model", "segformer_mit_b0"],
+        ["--precision", "int8"],
+        ["--rounds", "0"],
+        ["--device", "x"],
+        ["--cameras", "1,0"],
+        ["--num-classes", "0"],
+        ["--suite", "cpu", "--size", "64x64"],
+        ["--suite", "cpu", "--compile"],
+        ["--points", "5"],
+    ],
 )
-def test_settings_that_cannot_work(options):
+def test_settings_that_cannot_work(stub, options):
+    sizes = [] if "--suite" in options else ["--size", "40x64"]
     with pytest.raises(ConfigError):
-        benchmark(["--size", "40x64", *options])
+        benchmark([*sizes, *options])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_suite_for_gpus_asks_for_one():
+    with pytest.raises(ConfigError, match="'cuda', but PyTorch finds no CUDA"):
+        benchmark(["--suite", "gpu"])
 
 
 def test_a_frame_too_small_for_the_network():
     with pytest.raises(InputError, match="16x16"):
         benchmark(["--size", "16x16"])
+
+
+def test_a_report_that_cannot_be_written_costs_no_time(tmp_path, stub):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        benchmark(["--size", "64x96", "--json", str(tmp_path / "file" / "below.json")])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdcpc_core.benchmark import Samples
+from sdcpc_core.benchmark.timing import Samples
 from sdcpc_core.models import build_model
 from sdcpc_core.models.sdcpc import SDCPCOptions
 

@@ -1,0 +1,1 @@
+"""The speed of streaming SD-CPC beside SegFormer, measured in one run."""

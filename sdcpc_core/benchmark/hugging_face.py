@@ -1,0 +1,48 @@
+"""The peer: SegFormer as the library transformers has it."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from sdcpc_core.benchmark.setting import Setting
+from sdcpc_core.errors import ConfigError, MissingDependencyError
+from sdcpc_core.models.mit import MIT_SIZES
+
+if TYPE_CHECKING:
+    from transformers import SegformerForSemanticSegmentation
+
+
+def hugging_face_segformer(
+    setting: Setting, *, tuned: bool
+) -> "tuple[SegformerForSemanticSegmentation, torch.memory_format]":
+    """Build it with random weights.
+
+    Args:
+        setting: backbone, K and device.
+        tuned: with PyTorch's fused attention and channels last; otherwise as it comes.
+
+    Returns:
+        The network on the device, and the layout to give it images in.
+
+    Raises:
+        ConfigError: it has no such backbone.
+        MissingDependencyError: transformers is not installed.
+    """
+    if setting.mit_size is None:
+        raise ConfigError(f"there is no SegFormer on the backbone of {setting.model!r}; use a sdcpc_mit_* model")
+    try:
+        from transformers import SegformerConfig, SegformerForSemanticSegmentation
+    except ImportError as err:
+        raise MissingDependencyError(f"the SegFormer to compare with needs transformers ({err})") from err
+
+    size = MIT_SIZES[setting.mit_size]
+    config = SegformerConfig(
+        depths=list(size.depths),
+        hidden_sizes=list(size.embed_dims),
+        decoder_hidden_size=256 if setting.mit_size in ("b0", "b1") else 768,
+        num_labels=setting.num_classes,
+        attn_implementation="sdpa" if tuned else "eager",
+    )
+    layout = torch.channels_last if tuned else torch.contiguous_format
+    model = SegformerForSemanticSegmentation(config).eval().to(setting.device, memory_format=layout)
+    return model, layout
