@@ -1,6 +1,7 @@
 """What the node subscribes to of one camera."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -9,11 +10,12 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from sdcpc_ros.mask_feed import convention_of
 from sdcpc_ros.outputs import topic_of
 from sdcpc_ros.parameters import NodeParameters
 
-DEPTH_QUEUE = 10
-"""Depth images are matched to colour images, so that none may be lost while a callback runs."""
+QUEUE = 10
+"""For messages that are wanted one by one, so that none may be lost while a callback runs."""
 
 
 class CameraInputs:
@@ -41,14 +43,17 @@ class CameraInputs:
         image = node.resolve_topic_name(topic_of(camera, "image"))
         compressed = settings.image_transport == "compressed"
         self._image = self._subscribe(
-            CompressedImage if compressed else Image, f"{image}/compressed" if compressed else image, on_image
+            CompressedImage if compressed else Image,
+            f"{image}/compressed" if compressed else image,
+            on_image,
+            QUEUE if convention_of(settings).one_per_image else 1,
         )
         info = topic_of(camera, "camera_info")
         if node.resolve_topic_name(info) == node.resolve_topic_name(info, only_expand=True):
             info = image.rpartition("/")[0] + "/camera_info"
         self._subscriptions = [self._image, self._subscribe(CameraInfo, info, self._on_camera_info)]
         if settings.edit_depth:
-            self._subscriptions.append(self._subscribe(Image, topic_of(camera, "depth"), on_depth, DEPTH_QUEUE))
+            self._subscriptions.append(self._subscribe(Image, topic_of(camera, "depth"), on_depth, QUEUE))
 
     @property
     def image_topic(self) -> str:
@@ -68,8 +73,9 @@ class CameraInputs:
         info = self._camera_info
         if info is None or (info.height, info.width) != size_hw:
             return None
-        values = {name.removeprefix("_"): getattr(info, name.removeprefix("_")) for name in info.__slots__}
-        return CameraInfo(**{**values, "header": header})
+        stamped = copy(info)
+        stamped.header = header
+        return stamped
 
     def describe_silence(self, *, heard_before: bool) -> str:
         """What is seen of the image topic on which nothing comes, and what to do about it."""

@@ -11,7 +11,14 @@ from sdcpc_core.labels import LabelSet
 from sdcpc_ros.conversions import NS_PER_S, stamp_to_ns
 from sdcpc_ros.outputs import SegmentationOutputs
 from sdcpc_ros.parameters import NodeParameters
-from sdcpc_ros.slam_outputs import DepthPairing, dynamic_pixels, mask_class_ids, mask_convention, without_dynamic
+from sdcpc_ros.slam_outputs import (
+    DepthPairing,
+    MaskConvention,
+    dynamic_pixels,
+    mask_class_ids,
+    mask_convention,
+    without_dynamic,
+)
 
 
 class MaskFeed:
@@ -45,7 +52,7 @@ class MaskFeed:
     def apply(self, settings: NodeParameters) -> None:
         """Take over changed parameters."""
         self._class_ids = mask_class_ids(self._labels, settings.mask_classes)
-        self._convention = mask_convention(settings.mask_preset, settings.mask_polarity, settings.mask_for_skipped)
+        self._convention = convention_of(settings)
         self._dilation_px = settings.mask_dilation_px
         self._max_age_ns = settings.max_gap_s * NS_PER_S
 
@@ -101,3 +108,8 @@ class MaskFeed:
     def _publish_camera_info(self, header: Any, size_hw: tuple[int, int]) -> None:
         if self._outputs.camera_info_wanted and (info := self._camera_info(header, size_hw)):
             self._outputs.publish_camera_info(info)
+
+
+def convention_of(settings: NodeParameters) -> MaskConvention:
+    """How masks are to be made, as the parameters say."""
+    return mask_convention(settings.mask_preset, settings.mask_polarity, settings.mask_for_skipped)
