@@ -48,9 +48,11 @@ setup(
             for wheel in (
                 "ros-rclpy",
                 "ros-rmw-fastrtps-cpp",
+                "ros-diagnostic-msgs",
                 "ros-lifecycle-msgs",
                 "ros-sensor-msgs",
                 "ros-std-msgs",
+                "ros-std-srvs",
             )
         ],
         "benchmark": ["transformers"],  # the SegFormer to compare with
@@ -82,6 +84,7 @@ setup(
             "info = sdcpc_core.info:info",
             "bag = sdcpc_ros.bag:bag",
             "demo = sdcpc_ros.demo:demo",
+            "labels = sdcpc_ros.label_spaces:labels",
         ],
     },
 )

@@ -12,21 +12,50 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from sdcpc_ros.transport import large_image_environment, transport_is_chosen
 
+OVERRIDES = ("checkpoint", "device", "precision", "image_transport", "mask_preset")
+"""Parameters that have an argument of their name, which overrides the parameter file unless it is empty."""
+
 
 def generate_launch_description() -> LaunchDescription:
     config = Path(get_package_share_directory("sdcpc_ros")) / "config"
+    as_file = "; empty: as the parameter file says"
     arguments = [
-        DeclareLaunchArgument("image", default_value="image", description="camera topic (sensor_msgs/Image)"),
         DeclareLaunchArgument(
-            "checkpoint", default_value="", description="checkpoint file; empty: as the parameter file says"
+            "image",
+            default_value="image",
+            description="camera topic (sensor_msgs/Image), without /compressed; with several cameras the part of its "
+            "name after that of the camera",
         ),
         DeclareLaunchArgument(
-            "device", default_value="", description="auto, cpu, cuda, cuda:1; empty: as the parameter file says"
+            "camera_info", default_value="", description="calibration; empty: camera_info beside the camera topic"
+        ),
+        DeclareLaunchArgument(
+            "depth", default_value="", description="depth topic to publish without what moves; empty: none"
+        ),
+        DeclareLaunchArgument(
+            "cameras",
+            default_value="",
+            description="names of several cameras on one network, separated by commas, such as /front,/rear; "
+            "empty: as the parameter file says",
+        ),
+        DeclareLaunchArgument("checkpoint", default_value="", description=f"checkpoint file{as_file}"),
+        DeclareLaunchArgument("device", default_value="", description=f"auto, cpu, cuda, cuda:1{as_file}"),
+        DeclareLaunchArgument("precision", default_value="", description=f"fp32, bf16, fp16{as_file}"),
+        DeclareLaunchArgument("image_transport", default_value="", description=f"raw, compressed{as_file}"),
+        DeclareLaunchArgument(
+            "mask_preset", default_value="", description=f"cuvslam, nvblox, openvins, stella_vslam{as_file}"
         ),
         DeclareLaunchArgument(
             "params_file", default_value=str(config / "segmentation.yaml"), description="parameters of the node"
         ),
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and its topics"),
+        DeclareLaunchArgument("name", default_value="segmentation", description="name of the node"),
+        DeclareLaunchArgument(
+            "autostart",
+            default_value="",
+            choices=["", "true", "false"],
+            description=f"configure and activate; false: for a lifecycle manager{as_file}",
+        ),
         DeclareLaunchArgument(
             "use_sim_time", default_value="false", choices=["true", "false"], description="take the time from /clock"
         ),
@@ -62,20 +91,34 @@ def _transport(context: LaunchContext) -> list[SetEnvironmentVariable]:
 
 
 def _segmentation_node(context: LaunchContext) -> list[Node]:
+    def given(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    cameras = [name for name in given("cameras").replace(",", " ").split() if name]
     # An argument left empty must not override the parameter file.
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("checkpoint", "device")}
-    overrides = {name: ParameterValue(value, value_type=str) for name, value in given.items() if value}
+    overrides = {name: ParameterValue(given(name), value_type=str) for name in OVERRIDES if given(name)}
+    if cameras:
+        overrides["cameras"] = cameras
+    if given("autostart"):
+        overrides["autostart"] = given("autostart") == "true"
+    if given("depth"):
+        overrides["edit_depth"] = True
     return [
         Node(
             package="sdcpc_ros",
             executable="segmentation_node",
-            name="segmentation",
+            name=LaunchConfiguration("name"),
             namespace=LaunchConfiguration("namespace"),
             parameters=[
                 LaunchConfiguration("params_file"),
                 {"use_sim_time": _flag("use_sim_time"), **overrides},
             ],
-            remappings=[("image", LaunchConfiguration("image"))],
+            remappings=[
+                (f"{prefix}{topic}", f"{prefix}{given(topic)}")
+                for prefix in ([f"{camera}/" for camera in cameras] or [""])
+                for topic in ("image", "camera_info", "depth")
+                if given(topic) and given(topic) != topic
+            ],
             arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
             output="screen",
             emulate_tty=True,

@@ -1,175 +1,245 @@
-"""One camera: the way of a frame from subscription to published result."""
+"""One camera of the node: from its messages to frames, and from answers to what is published."""
 
-import traceback
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from rclpy.clock import Clock, ClockType
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.logging import get_logger
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage
 
 from sdcpc_core.errors import InputError
-from sdcpc_core.streaming import Segmenter
+from sdcpc_core.models.video_model import check_size
+from sdcpc_core.streaming import Segmenter, StepResult, StreamFrame
+from sdcpc_ros.camera_inputs import CameraInputs
+from sdcpc_ros.compressed import compressed_to_rgb
 from sdcpc_ros.conversions import image_to_rgb, stamp_to_ns
-from sdcpc_ros.latest_worker import LatestWorker
-from sdcpc_ros.outputs import SegmentationOutputs, is_wanted
+from sdcpc_ros.health import CameraHealth, Latency
+from sdcpc_ros.mask_feed import MaskFeed
+from sdcpc_ros.newest_frame import Arrival, NewestFrame, Turn
+from sdcpc_ros.outputs import SegmentationOutputs
+from sdcpc_ros.parameters import NodeParameters
+from sdcpc_ros.slam_outputs import mask_class_ids
 
-SILENCE_S = 5.0
-"""After this long without an image the node says, once per silence, what it sees of the topic."""
 REPEAT_S = 5.0
 """At most one message in this time about frames that fail."""
+FEW_COLOURS = 32
+"""A picture with no more colours than this is hardly one of a camera."""
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """An image and when it came.
+class Reading:
+    """A frame on its way through the network.
 
     Attributes:
-        message: as received.
-        receive_ns: the node's clock (ns), simulated time where ``use_sim_time`` is set.
+        camera: whose frame it is.
+        header: of its message.
+        frame: what the network gets.
+        wait_ms: from its arrival until it was read (ms).
+        convert_ms: from the message to RGB (ms).
     """
 
-    message: Image
-    receive_ns: int
-
-
-@dataclass
-class FrameCounts:
-    """What became of the frames since activation; each field is written by one thread only.
-
-    Attributes:
-        received: frames that arrived.
-        dropped: replaced by a newer one before their turn.
-        unheard: not computed, because nobody subscribed to any output.
-        bad: not a usable image.
-        failed: lost to an error of the program or the device.
-        answered: segmented and published.
-    """
-
-    received: int = 0
-    dropped: int = 0
-    unheard: int = 0
-    bad: int = 0
-    failed: int = 0
-    answered: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.answered} of {self.received} frames answered ({self.dropped} dropped for a newer one, "
-            f"{self.unheard} without a subscriber, {self.bad} bad, {self.failed} failed)"
-        )
+    camera: "Camera"
+    header: Any
+    frame: StreamFrame
+    wait_ms: float
+    convert_ms: float
 
 
 class Camera:
-    """An open camera topic: answers the newest frame, one at a time, in a thread of its own.
+    """An active camera: its subscriptions, its stream, which begins without memory, and its results.
 
-    The stream begins without memory. Frames are received until ``close``.
+    Messages arrive in the executor's thread; one worker thread calls ``take``, ``read``, ``answer`` and ``fail``.
 
     Args:
-        node: owner of the subscription.
+        node: owner of the subscriptions.
+        name: precedes the topics; may be empty.
         segmenter: the network.
         outputs: where results go.
-        max_gap_s: a longer pause between two stamps (s) starts the stream anew.
-        overlay_alpha: share of the class colours in the overlay, 0..1; may be changed at any time.
-        prepare_thread: called in the worker thread before its first frame.
+        settings: of the node, checked.
+        wake: called when there is something to ``take``.
+
+    Attributes:
+        name: as given.
+        enabled: whether images are answered.
+        health: what became of the frames.
+        stream: state of its past frames.
+        masks: what SLAM stacks get.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
+        name: str,
         segmenter: Segmenter,
         outputs: SegmentationOutputs,
-        *,
-        max_gap_s: float,
-        overlay_alpha: float,
-        prepare_thread: Callable[[], None],
+        settings: NodeParameters,
+        wake: Callable[[], None],
     ) -> None:
-        self.overlay_alpha = overlay_alpha
-        self.counts = FrameCounts()
+        self.name = name
+        self.enabled = True
+        self.health = CameraHealth(time.monotonic())
+        self.stream = segmenter.stream(**stream_options(settings))
         self._node = node
         self._log = node.get_logger()
         self._segmenter = segmenter
         self._outputs = outputs
-        self._stream = segmenter.stream(max_gap_s=max_gap_s)
-        self._subscription = node.create_subscription(
-            Image,
-            "image",
-            self._on_image,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        self._settings = settings
+        self._wake = wake
+        self._next_due_s = 0.0
+        self._reset_reason: str | None = None
+        self._silence: str | None = None
+        self._seen_one = False
+        self.masks = MaskFeed(
+            outputs,
+            segmenter.labels,
+            settings,
+            camera_info=lambda header, size_hw: self._inputs.camera_info(header, size_hw),
+            complain=lambda reason: self._complain("depth", reason),
         )
-        # Steady, because a simulated clock may stand still for the very reason that nothing is played.
-        self._silence_timer = node.create_timer(
-            SILENCE_S, self._on_silence, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
-        self._received_before = 0
-        self._said_of_silence: str | None = None
-        self._worker = LatestWorker(self._answer, prepare=prepare_thread)
+        self._waiting = NewestFrame(keeps_headers=lambda: self.masks.wants_skipped)
+        self._inputs = CameraInputs(node, name, settings, self._on_image, self.masks.on_depth)
+
+    def apply(self, settings: NodeParameters) -> None:
+        """Take over those of the parameters, checked, that may change while the node runs."""
+        if stream_options(settings) != stream_options(self._settings):
+            self.stream = self._segmenter.stream(**stream_options(settings))
+        self.masks.apply(settings)
+        self._settings = settings
+
+    def reset(self, reason: str) -> None:
+        """Forget the past before the next frame."""
+        self._reset_reason = reason
 
     def close(self) -> None:
-        """Unsubscribe and let the frame at work finish."""
-        self._node.destroy_timer(self._silence_timer)
-        self._node.destroy_subscription(self._subscription)
-        self.counts.dropped += self._worker.stop()
-        # After a shutdown /rosout is gone, and the node's logger would complain; this one writes to the console only.
-        log = self._log if self._node.context.ok() else get_logger("sdcpc_ros")
-        log.info(str(self.counts))
+        """Unsubscribe; what still waits is dropped."""
+        self._inputs.destroy()
+        self.health.counts.dropped += self.take().frame is not None
 
-    def _on_image(self, message: Image) -> None:
-        self.counts.received += 1
-        self.counts.dropped += self._worker.offer(Arrival(message, self._node.get_clock().now().nanoseconds))
+    def check_input(self, now_s: float) -> str | None:
+        """What is wrong with the input at a steady time (s), or None; said once in the log."""
+        silence, timeout_s = None, self._settings.input_timeout_s
+        if self.health.recent(now_s).silent_s > timeout_s:
+            seen = self._inputs.describe_silence(heard_before=self.health.counts.received > 0)
+            silence = f"no image on {self._inputs.image_topic} for {timeout_s:g} s: {seen}"
+            if silence != self._silence:
+                self._log.warning(silence)
+        self._silence = silence
+        return silence
 
-    def _answer(self, arrival: Arrival) -> None:
+    def take(self) -> Turn:
+        """What there is to do, which may be nothing."""
+        return self._waiting.take()
+
+    @property
+    def confidence_wanted(self) -> bool:
+        """Whether anyone subscribes to the confidence."""
+        return self._outputs.confidence_wanted
+
+    def read(self, arrival: Arrival) -> Reading | None:
+        """Make a frame of a message; None where it cannot be one, or nobody wants its answer."""
+        self._reset_if_asked()
+        if not self._outputs.wanted:
+            self.health.counts.unheard += 1
+            self._log.info(
+                "images arrive, but nobody subscribes to an output: nothing is computed until someone does", once=True
+            )
+            return None
+        message, started_s = arrival.message, time.monotonic()
         try:
-            if self._outputs.wanted:
-                self._segment(arrival)
-                self.counts.answered += 1
-            else:
-                self.counts.unheard += 1
-                self._log.info(
-                    "images arrive, but nobody subscribes to an output: nothing is computed until someone does",
-                    once=True,
-                )
+            pixels = compressed_to_rgb(message) if isinstance(message, CompressedImage) else image_to_rgb(message)
+            check_size(pixels.shape[:2])
         except InputError as err:
-            self.counts.bad += 1
-            self._log.warning(f"frame skipped: {err}", throttle_duration_sec=REPEAT_S)
-        except Exception:
-            # The worker outlives whatever one frame does to it: a full GPU may have room again for the next.
-            # After a shutdown, publishing is bound to fail.
-            if self._node.context.ok():
-                self.counts.failed += 1
-                self._log.error(f"frame lost: {traceback.format_exc()}", throttle_duration_sec=REPEAT_S)
+            self.health.bad(started_s, str(err))
+            self._complain("frame", str(err))
+            return None
+        self._look_at_first(pixels)
+        stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
+        frame = StreamFrame(self.stream, pixels, stamp_ns, frame_id, arrival.receive_ns)
+        wait_s, convert_s = started_s - arrival.arrived_s, time.monotonic() - started_s
+        return Reading(self, message.header, frame, 1e3 * wait_s, 1e3 * convert_s)
 
-    def _segment(self, arrival: Arrival) -> None:
-        header = arrival.message.header
-        frame = image_to_rgb(arrival.message)
-        result = self._stream.step(
-            frame,
-            stamp_to_ns(header.stamp),
-            frame_id=header.frame_id,
-            receive_ns=arrival.receive_ns,
-            with_confidence=is_wanted(self._outputs.confidence),
-        )
-        self._outputs.publish(header, frame, result, self._segmenter.labels, self.overlay_alpha)
+    def answer(self, reading: Reading, result: StepResult, infer_ms: float) -> None:
+        """Publish what the network says of a frame, and note how long it took (ms)."""
+        started_s = time.monotonic()
+        if result.reset is not None:
+            self.health.reset(result.reset.value)
+        self._outputs.publish(reading.header, reading.frame.frame, result, self._settings.overlay_alpha)
+        self.masks.answer(reading.header, result.label_map)
+        done_s = time.monotonic()
+        publish_ms = 1e3 * (done_s - started_s)
+        self.health.answered(done_s, Latency(reading.wait_ms, reading.convert_ms, infer_ms, publish_ms))
 
-    def _on_silence(self) -> None:
-        if self.counts.received > self._received_before:
-            self._received_before = self.counts.received
-            self._said_of_silence = None
-            return
-        topic = self._subscription.topic_name
-        types = [publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(topic)]
-        seen = f"it has publishers of {', '.join(types)}" if types else "nobody publishes it"
-        if self.counts.received:
-            advice = "images came before: has the camera stopped?"
-        elif types:
-            advice = "look at the type, the QoS of the publisher and the transport of large messages"
+    def fail(self, reading: Reading, reason: str) -> None:
+        """Give a frame up after an error."""
+        # After a shutdown, publishing is bound to fail.
+        if self._node.context.ok():
+            self.health.failed(time.monotonic())
+            self._log.error(f"frame{self._of_camera} lost: {reason}", throttle_duration_sec=REPEAT_S)
+            self.masks.skip([reading.header])
+
+    def _on_image(self, message: Any) -> None:
+        counts, now_s = self.health.counts, time.monotonic()
+        self.health.arrived(now_s, stamp_to_ns(message.header.stamp))
+        if not self.enabled:
+            counts.disabled += 1
+        elif self._is_over_rate(now_s):
+            counts.over_rate += 1
+            if self._waiting.pass_over(message.header):
+                self._wake()
         else:
-            advice = "has the camera started? 'image' is to be remapped to its topic"
-        text = f"no image on {topic} for {SILENCE_S:g} s: {seen}; {advice}"
-        if text != self._said_of_silence:
-            self._said_of_silence = text
-            self._log.warning(text)
+            counts.dropped += self._waiting.put(Arrival(message, self._node.get_clock().now().nanoseconds, now_s))
+            self._wake()
+
+    def _is_over_rate(self, now_s: float) -> bool:
+        if not self._settings.max_rate_hz:
+            return False
+        if now_s < self._next_due_s:
+            return True
+        period_s = 1 / self._settings.max_rate_hz
+        # Counted from when the image was due, not from when it came: else jitter would lower the rate.
+        from_s = self._next_due_s if now_s < self._next_due_s + period_s else now_s
+        self._next_due_s = from_s + period_s
+        return False
+
+    def _reset_if_asked(self) -> None:
+        reason, self._reset_reason = self._reset_reason, None
+        if reason is not None:
+            self.stream.reset()
+            self.masks.clear()
+            self.health.reset(reason)
+
+    def _look_at_first(self, pixels: np.ndarray) -> None:
+        if self._seen_one:
+            return
+        self._seen_one = True
+        colours = np.unique(pixels[::4, ::4].reshape(-1, 3), axis=0)
+        if len(colours) <= FEW_COLOURS:
+            self._log.warning(
+                f"the first image on {self._inputs.image_topic} has hardly any colours ({len(colours)}): is it a "
+                "label or mask image, or is the lens covered? The node needs the camera's picture"
+            )
+
+    def _complain(self, what: str, reason: str) -> None:
+        self._log.warning(f"{what}{self._of_camera} skipped: {reason}", throttle_duration_sec=REPEAT_S)
+
+    @property
+    def _of_camera(self) -> str:
+        return f" of {self.name}" if self.name else ""
+
+
+def check_settings(settings: NodeParameters, segmenter: Segmenter) -> None:
+    """Make sure that parameters fit a model.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    segmenter.stream(**stream_options(settings))
+    mask_class_ids(segmenter.labels, settings.mask_classes)
+
+
+def stream_options(settings: NodeParameters) -> dict[str, Any]:
+    """The parameters that make a stream, as ``Segmenter.stream`` takes them."""
+    ages_s = settings.reference_ages_s if any(settings.reference_ages_s) else None
+    return {"max_gap_s": settings.max_gap_s, "reference_ages_s": ages_s}

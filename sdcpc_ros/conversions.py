@@ -161,17 +161,37 @@ def _layout(encoding: str) -> _Layout:
     raise InputError(f"encoding {encoding!r} is not supported; supported are {', '.join(SUPPORTED_ENCODINGS)}")
 
 
-def _unpad(message: Any, layout: _Layout) -> np.ndarray:
-    """The pixels in memory without row padding, (rows, W) or (rows, W, channels), in the machine's byte order."""
+def image_rows(message: Any, *, row_bytes: int, rows: int | None = None, data: Any = None) -> np.ndarray:
+    """The bytes of an image in memory, without the padding of its rows.
+
+    Args:
+        message: ``sensor_msgs/Image`` or an object with its fields.
+        row_bytes: what a row holds.
+        rows: in memory, where that is not the height.
+        data: in place of the message's own.
+
+    Returns:
+        (rows, row_bytes) uint8, a view.
+
+    Raises:
+        InputError: the data do not fit the size.
+    """
     height, width, step = message.height, message.width, message.step
-    rows = height * layout.rows_per_two // 2
-    row_bytes = width * layout.channels * layout.item_bytes
-    if not height or not width or step < row_bytes or len(message.data) < rows * step:
+    rows = height if rows is None else rows
+    data = message.data if data is None else data
+    if not height or not width or step < row_bytes or len(data) < rows * step:
         raise InputError(
-            f"{message.encoding!r} image of {width}x{height} pixels with step {step} and {len(message.data)} bytes "
+            f"{message.encoding!r} image of {width}x{height} pixels with step {step} and {len(data)} bytes "
             f"of data; it needs a step of at least {row_bytes} and {rows} rows of it"
         )
+    return np.frombuffer(data, np.uint8, rows * step).reshape(rows, step)[:, :row_bytes]
+
+
+def _unpad(message: Any, layout: _Layout) -> np.ndarray:
+    """The pixels in memory without row padding, (rows, W) or (rows, W, channels), in the machine's byte order."""
+    rows = message.height * layout.rows_per_two // 2
+    row_bytes = message.width * layout.channels * layout.item_bytes
     order = ">" if message.is_bigendian else "<"
-    data = np.frombuffer(message.data, np.uint8, rows * step).reshape(rows, step)[:, :row_bytes]
+    data = image_rows(message, row_bytes=row_bytes, rows=rows)
     pixels = np.ascontiguousarray(data).view(f"{order}u{layout.item_bytes}")
-    return pixels if layout.channels == 1 else pixels.reshape(rows, width, layout.channels)
+    return pixels if layout.channels == 1 else pixels.reshape(rows, message.width, layout.channels)

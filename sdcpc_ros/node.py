@@ -1,45 +1,37 @@
-"""The ROS 2 node: parameters, life cycle and spinning."""
+"""The ROS 2 node: parameters, life cycle, services and diagnostics."""
 
 import os
-import signal
-import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from sdcpc_core.errors import ConfigError, MissingDependencyError, SdcpcError
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.utilities import get_rmw_implementation_identifier
+from std_srvs.srv import SetBool, Trigger
 
-try:
-    import rclpy
-    import torch
-    from rcl_interfaces.msg import SetParametersResult
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-    from rclpy.parameter import Parameter
-    from rclpy.utilities import get_rmw_implementation_identifier, try_shutdown
-
-    from sdcpc_core.streaming import Segmenter
-    from sdcpc_ros.camera import Camera
-    from sdcpc_ros.outputs import SegmentationOutputs
-except ModuleNotFoundError as err:
-    raise MissingDependencyError(
-        f"{sys.executable} has no module {err.name!r}: source a ROS 2 installation and install PyTorch for its "
-        "Python, or install both into a virtual environment with: pip install '.[ros]' in the checkout"
-    ) from None
-
+from sdcpc_core.errors import ConfigError, SdcpcError
+from sdcpc_core.streaming import Segmenter
+from sdcpc_ros.camera import check_settings
+from sdcpc_ros.camera_rig import CameraRig
+from sdcpc_ros.diagnostics import PERIOD_S, camera_status, device_name, node_status, segmenter_facts
+from sdcpc_ros.outputs import SegmentationOutputs
 from sdcpc_ros.parameters import SETTINGS, NodeParameters, checked, declare_parameters, read_parameters
-from sdcpc_ros.ros_logging import core_logs_to
 from sdcpc_ros.transport import transport_advice
-
-POLL_S = 0.2
-"""Longest wait in one go: an idle node ends this long after a signal at the latest."""
 
 
 class SegmentationNode(LifecycleNode):
-    """Segments the images of one camera.
+    """Segments the images of one or several cameras.
 
     Configuring loads the weights and opens the outputs; activating subscribes. A configured node has parameters,
-    a segmenter and outputs; an active one has a camera as well.
+    a segmenter and outputs; an active one has a rig of cameras as well.
     """
 
     def __init__(self) -> None:
@@ -48,8 +40,17 @@ class SegmentationNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._settings: NodeParameters | None = None
         self._segmenter: Segmenter | None = None
-        self._outputs: SegmentationOutputs | None = None
-        self._camera: Camera | None = None
+        self._outputs: dict[str, SegmentationOutputs] = {}
+        self._rig: CameraRig | None = None
+        self._enabled = True
+        self._problem: str | None = None
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+        self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=self._on_jump_back)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Steady, because a simulated clock may stand still for the very reason that nothing is played.
+        self.create_timer(PERIOD_S, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def start(self) -> None:
         """Configure and activate if ``autostart`` says so; a failure is logged and can be retried."""
@@ -66,14 +67,17 @@ class SegmentationNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe, with a stream that has no memory yet."""
-        if self._succeeds("activate", self._open_camera):
-            return super().on_activate(state)
-        return TransitionCallbackReturn.FAILURE
+        """Subscribe, with streams that have no memory yet."""
+        if not self._succeeds("activate", self._open_rig):
+            return TransitionCallbackReturn.FAILURE
+        done = super().on_activate(state)
+        for outputs in self._outputs.values():
+            outputs.announce()
+        return done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and let the frame at work finish."""
-        self._close_camera()
+        """Unsubscribe and let the frames at work finish."""
+        self._close_rig()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -91,7 +95,7 @@ class SegmentationNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """Stop the worker, then destroy the node."""
-        self._close_camera()
+        self._close_rig()
         super().destroy_node()
 
     def _succeeds(self, transition: str, step: Callable[[], None]) -> bool:
@@ -106,9 +110,11 @@ class SegmentationNode(LifecycleNode):
         except Exception:
             reason = traceback.format_exc()
         else:
+            self._problem = None
             return True
+        self._problem = f"cannot {transition}: {reason}"
         if self.context.ok():
-            self.get_logger().error(f"cannot {transition}: {reason}")
+            self.get_logger().error(self._problem)
         return False
 
     def _configure(self) -> None:
@@ -121,36 +127,37 @@ class SegmentationNode(LifecycleNode):
             precision=parameters.precision,
             working_size_hw=parameters.working_size if any(parameters.working_size) else None,
         )
+        check_settings(parameters, self._segmenter)
         self._segmenter.warm_up(self._segmenter.working_size_hw)
-        self._outputs = SegmentationOutputs(self)
         labels = self._segmenter.labels
+        for camera in parameters.cameras:
+            self._outputs[camera] = SegmentationOutputs(self, labels, camera, with_depth=parameters.edit_depth)
         self.get_logger().info(
-            f"{parameters.checkpoint or 'shipped checkpoint'}: {labels.num_classes} classes of {labels.name!r}, "
-            f"on {self._segmenter.device}"
+            f"{self._checkpoint}: {labels.num_classes} classes of {labels.name!r}, "
+            f"on {device_name(self._segmenter.device)}"
         )
         if advice := transport_advice(get_rmw_implementation_identifier(), os.environ):
             self.get_logger().warning(advice)
 
-    def _open_camera(self) -> None:
-        self._camera = Camera(
-            self,
-            self._segmenter,
-            self._outputs,
-            max_gap_s=self._settings.max_gap_s,
-            overlay_alpha=self._settings.overlay_alpha,
-            prepare_thread=self._prepare_thread,
-        )
+    @property
+    def _checkpoint(self) -> str:
+        return self._settings.checkpoint or "shipped checkpoint"
 
-    def _close_camera(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+    def _open_rig(self) -> None:
+        self._rig = CameraRig(self, self._segmenter, self._outputs, self._settings, self._prepare_thread)
+        self._rig.enable(self._enabled)
+
+    def _close_rig(self) -> None:
+        if self._rig is not None:
+            self._rig.close()
+            self._rig = None
 
     def _release(self) -> None:
-        self._close_camera()
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._settings = self._segmenter = self._outputs = None
+        self._close_rig()
+        for outputs in self._outputs.values():
+            outputs.destroy()
+        self._outputs.clear()
+        self._settings = self._segmenter = None
         torch.cuda.empty_cache()
 
     def _prepare_thread(self) -> None:
@@ -163,50 +170,51 @@ class SegmentationNode(LifecycleNode):
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         ours = {change.name: change.value for change in changes if change.name in SETTINGS}
         try:
-            values = {name: checked(name, value) for name, value in ours.items()}
+            self._change({name: checked(name, value) for name, value in ours.items()})
         except ConfigError as err:
             return SetParametersResult(successful=False, reason=str(err))
-        if self._settings is not None:
-            fixed = [name for name in values if not SETTINGS[name].live]
-            if fixed:
-                reason = f"{', '.join(fixed)} is read when the node configures; deactivate it and clean it up first"
-                return SetParametersResult(successful=False, reason=reason)
-            self._settings = replace(self._settings, **values)
-            if self._camera is not None:
-                self._camera.overlay_alpha = self._settings.overlay_alpha
         return SetParametersResult(successful=True)
 
+    def _change(self, values: dict[str, Any]) -> None:
+        if self._settings is None or not values:
+            return
+        if fixed := [name for name in values if not SETTINGS[name].live]:
+            raise ConfigError(
+                f"{', '.join(fixed)} is read when the node configures; deactivate it and clean it up first"
+            )
+        settings = replace(self._settings, **values)
+        check_settings(settings, self._segmenter)
+        self._settings = settings
+        if self._rig is not None:
+            self._rig.apply(settings)
 
-def run(args: list[str] | None = None) -> None:
-    """Run the node until Ctrl-C or SIGTERM.
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._rig is not None
+        response.message = "the next frames start anew" if response.success else "the node is not active"
+        if self._rig is not None:
+            self._rig.reset("requested")
+        return response
 
-    Args:
-        args: command line; None for that of the process.
-    """
-    # rclpy's own handler ends the spinning. Python's would raise KeyboardInterrupt wherever it finds the program,
-    # and once more in the middle of the clean-up when both a terminal and a launch file send the signal.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    rclpy.init(args=args)
-    try:
-        _spin()
-    except Exception:
-        # A signal surfaces as ExternalShutdownException or, where rclpy was about to wait, as an error of its core.
-        if rclpy.ok():
-            raise
-    finally:
-        try_shutdown()
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        if self._rig is not None:
+            self._rig.enable(request.data)
+        response.success = True
+        response.message = "images are answered" if request.data else "images are received and not answered"
+        return response
 
+    def _on_jump_back(self, jump: TimeJump) -> None:
+        self.get_logger().info(f"/clock jumped back by {-jump.delta.nanoseconds / 1e9:.3f} s: streams start anew")
+        if self._rig is not None:
+            self._rig.reset("the clock jumped back")
 
-def _spin() -> None:
-    node = SegmentationNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        with core_logs_to(node.get_logger()):
-            node.start()
-            # Not rclpy.spin: it waits without a limit, misses a shutdown now and then, and an idle node stays.
-            while rclpy.ok():
-                executor.spin_once(timeout_sec=POLL_S)
-    finally:
-        executor.shutdown()
-        node.destroy_node()
+    def _diagnose(self) -> None:
+        name, now_s = self.get_fully_qualified_name(), time.monotonic()
+        facts = segmenter_facts(self._segmenter, self._checkpoint) if self._segmenter else {}
+        state = "active" if self._rig else "inactive" if self._segmenter else "unconfigured"
+        statuses = [node_status(name, state, self._problem, facts)]
+        if self._rig is not None:
+            statuses += [camera_status(name, camera, now_s) for camera in self._rig.cameras]
+        array = DiagnosticArray(status=statuses)
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)

@@ -3,8 +3,6 @@
 import signal
 import sys
 
-from sdcpc_core.errors import MissingDependencyError
-
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until Ctrl-C or SIGTERM.
@@ -16,9 +14,14 @@ def main(args: list[str] | None = None) -> int:
     # print where in them it was interrupted.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        from sdcpc_ros.node import run
-    except MissingDependencyError as err:
-        print(f"segmentation_node: error: {err}", file=sys.stderr)
+        from sdcpc_ros.spinning import run
+    except ModuleNotFoundError as err:
+        print(
+            f"segmentation_node: error: {sys.executable} has no module {err.name!r}: source a ROS 2 installation and "
+            "install PyTorch for its Python, or install both into a virtual environment with: pip install '.[ros]' "
+            "in the checkout",
+            file=sys.stderr,
+        )
         return 1
     run(args)
     return 0

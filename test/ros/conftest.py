@@ -92,9 +92,9 @@ class NodeProcess:
         log_path: what it writes to its console.
     """
 
-    def __init__(self, log_path: Path, *parameters: str) -> None:
+    def __init__(self, log_path: Path, *parameters: str, namespace: str = "/") -> None:
         self.log_path = log_path
-        command = [sys.executable, "-m", "sdcpc_ros.segmentation_node", "--ros-args"]
+        command = [sys.executable, "-m", "sdcpc_ros.segmentation_node", "--ros-args", "-r", f"__ns:={namespace}"]
         for parameter in parameters:
             command += ["-p", parameter]
         with log_path.open("w") as log:
@@ -119,12 +119,12 @@ class NodeProcess:
 
 @pytest.fixture(scope="session")
 def start_node(own_domain: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextmanager]:
-    """Context manager that runs the node with ``-p`` parameters and ends it."""
+    """Context manager that runs the node with ``-p`` parameters, in a namespace if that is named, and ends it."""
     pytest.importorskip("rclpy")
 
     @contextmanager
-    def start(*parameters: str) -> Iterator[NodeProcess]:
-        node = NodeProcess(tmp_path_factory.mktemp("node") / "console.log", *parameters)
+    def start(*parameters: str, **options: str) -> Iterator[NodeProcess]:
+        node = NodeProcess(tmp_path_factory.mktemp("node") / "console.log", *parameters, **options)
         try:
             yield node
         finally:
@@ -147,45 +147,64 @@ class Peer:
     def __init__(self, context) -> None:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
-        from sensor_msgs.msg import Image
 
         self.node = Node("peer", context=context)
-        self.answers: dict[str, list[Image]] = {}
+        self.answers: dict[str, list] = {}
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
-        self._camera = self.node.create_publisher(Image, "image", 1)
+        self._publishers = {}
         self._next_stamp_ns = 1_000_000_000
 
-    def listen(self, *topics: str) -> None:
+    def listen(self, *topics: str, message_class=None, qos=100) -> None:
+        """Receive what is published on topics; images unless another type is named."""
         from sensor_msgs.msg import Image
 
         for topic in topics:
             received = self.answers.setdefault(topic, [])
-            self.node.create_subscription(Image, topic, received.append, 100)
+            self.node.create_subscription(message_class or Image, topic, received.append, qos)
+
+    def publish(self, topic: str, message) -> None:
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, 10)
+        self._publishers[topic].publish(message)
 
     def reliability_of_subscriptions(self) -> list[str]:
         """Of all subscriptions to ``image``."""
         return [info.qos_profile.reliability.name for info in self.node.get_subscriptions_info_by_topic("/image")]
 
-    def send(self, pixels: np.ndarray, encoding: str = "rgb8", *, after_s: float = 0.1, padding: int = 0):
-        """Publish an image, stamped ``after_s`` later than the one before, and return it."""
-        from sensor_msgs.msg import Image
+    def header(self, after_s: float = 0.1):
+        """A header stamped ``after_s`` later than the one before."""
         from std_msgs.msg import Header
 
         from sdcpc_ros.conversions import ns_to_stamp
 
         self._next_stamp_ns += round(after_s * 1e9)
-        rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+        return Header(stamp=ns_to_stamp(self._next_stamp_ns), frame_id="front_camera_optical")
+
+    def send(
+        self,
+        pixels: np.ndarray,
+        encoding: str = "rgb8",
+        *,
+        topic: str = "image",
+        header=None,
+        after_s: float = 0.1,
+        padding: int = 0,
+    ):
+        """Publish an image with a header, by default a new one, and return it."""
+        from sensor_msgs.msg import Image
+
+        rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(len(pixels), -1)
         rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
         image = Image(
-            header=Header(stamp=ns_to_stamp(self._next_stamp_ns), frame_id="front_camera_optical"),
+            header=header or self.header(after_s),
             height=pixels.shape[0],
             width=pixels.shape[1],
             encoding=encoding,
             step=rows.shape[1],
         )
         image.data.frombytes(rows.tobytes())
-        self._camera.publish(image)
+        self.publish(topic, image)
         return image
 
     def spin_until(self, done: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
@@ -208,12 +227,13 @@ class Peer:
         assert self.spin_until(arrived), f"no answer on {topic} to {image.header}"
         return found[0]
 
-    def greet(self, pixels: np.ndarray) -> None:
+    def greet(self, pixels: np.ndarray, *, topics: tuple[str, ...] = ("image",)) -> None:
         """Send images until every topic listened to has answered: all ends have found one another."""
         for received in self.answers.values():
             received.clear()
         for _ in range(int(TIMEOUT_S * 3)):
-            self.send(pixels)
+            for topic in topics:
+                self.send(pixels, topic=topic)
             if self.spin_until(lambda: all(self.answers.values()), timeout_s=1 / 3):
                 break
         else:
@@ -244,13 +264,13 @@ class Peer:
         request = ChangeState.Request(transition=Transition(id=number))
         return self.call(ChangeState, "segmentation/change_state", request).success
 
-    def set_parameter(self, name: str, value):
+    def set_parameter(self, name: str, value, *, node: str = "segmentation"):
         """Set a parameter of the node; result with ``successful`` and ``reason``."""
         from rcl_interfaces.srv import SetParameters
         from rclpy.parameter import Parameter
 
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        return self.call(SetParameters, "segmentation/set_parameters", request).results[0]
+        return self.call(SetParameters, f"{node}/set_parameters", request).results[0]
 
     def destroy(self) -> None:
         self._executor.shutdown()
