@@ -42,6 +42,7 @@ setup(
         "report": ["jinja2"],  # pages of results
         "video": ["av"],  # read and write video files
         "bag": ["rosbags"],  # read and write bags without a ROS installation
+        "view": ["rerun-sdk>=0.23"],  # a viewer of camera, labels and curves over time
         # ROS 2 for machines without it: these wheels exist for Linux on x86-64 only, robots bring their own.
         "ros": [
             f"{wheel}; sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -49,6 +50,7 @@ setup(
                 "ros-rclpy",
                 "ros-rmw-fastrtps-cpp",
                 "ros-lifecycle-msgs",
+                "ros-rosgraph-msgs",
                 "ros-sensor-msgs",
                 "ros-std-msgs",
             )
@@ -81,6 +83,8 @@ setup(
             "benchmark = sdcpc_core.benchmark:benchmark",
             "info = sdcpc_core.info:info",
             "bag = sdcpc_ros.bag:bag",
+            "replay = sdcpc_ros.replay:replay",
+            "view = sdcpc_ros.view:view",
             "demo = sdcpc_ros.demo:demo",
         ],
     },
