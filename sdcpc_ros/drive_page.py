@@ -24,7 +24,7 @@ FIGURES = {
     "mVC8_strict": "mVC8 strict, %",
     "mVC16": "mVC16, %",
     "mVC16_strict": "mVC16 strict, %",
-    "changed_pixels": "pixels that change their label from frame to frame, %",
+    "changed_pixels": "pixels that change label, %",
 }
 
 
@@ -63,7 +63,7 @@ def drive_page(
     sections = [
         Section("The drive", [Legend(labels, _seen(scores)), _strip(strip, labels)]),
         Section("Figures", _figures(figures), HELD),
-        Section("Latency over time", _latency(run, course.bag_ns, stretch_of, ends)),
+        Section("Latency over time", _latency(run, course.bag_ns, ends)),
         Section("Answered and dropped", [_events(run, course.bag_ns, ends)]),
         Section(
             "Classes over time",
@@ -119,39 +119,39 @@ def _figures(figures: Mapping[str, Any]) -> list[Table]:
     latency = figures["latency_ms"]
     rows = [(name, f"{figures[key]:.2f}") for key, name in FIGURES.items() if figures.get(key) is not None]
     rows += [
-        (f"windows of {window} frames answered without a gap", str(figures[f"mVC{window}_windows"]))
+        (f"windows of {window} without a gap", str(figures[f"mVC{window}_windows"]))
         for window in (8, 16)
         if f"mVC{window}_windows" in figures
     ]
     rows += [
         ("frames sent", f"{figures['frames_sent']} at {figures['rate_hz']:g} Hz"),
-        ("frames answered", str(figures["frames_answered"])),
-        ("frames dropped", str(figures["frames_dropped"])),
+        ("answered", str(figures["frames_answered"])),
+        ("dropped", str(figures["frames_dropped"])),
     ]
     rows += [(f"frames that are no picture: {cause}", str(count)) for cause, count in figures["bad_frames"].items()]
     tables = [Table(("figure", "value"), rows)]
     if latency["median"] is not None:
-        columns = ("latency, ms", "quarter below", "median", "three quarters below", "99 % below", "largest")
+        columns = ("latency, ms", "25 %", "median", "75 %", "99 %", "largest")
         cells = (f"{latency[key]:.0f}" for key in ("p25", "median", "p75", "p99", "max"))
         jitter = figures["jitter_ms"]
         caption = "" if jitter is None else f"Mean change from one answer to the next (jitter): {jitter:.1f} ms."
-        tables.append(Table(columns, [("of the answers", *cells)], caption))
+        tables.append(Table(columns, [("answers", *cells)], caption))
     return tables
 
 
-def _latency(run: CameraRun, bag_ns: Sequence[int], stretch_of: np.ndarray, ends: tuple[str, str]) -> list[Lines]:
+def _latency(run: CameraRun, bag_ns: Sequence[int], ends: tuple[str, str]) -> list[Lines]:
     latency_ms = np.array([run.latency_ms.get(frame, np.nan) for frame in bag_ns])
-    if np.isnan(latency_ms).all():
+    answered = np.count_nonzero(~np.isnan(latency_ms))
+    if not answered:
         return []
-    stretches = [latency_ms[stretch_of == index] for index in range(stretch_of[-1] + 1)]
-    known = [values[~np.isnan(values)] for values in stretches]
+    # Wide enough that most stretches have an answer, and the line few gaps.
+    stretch_of = _stretches((np.array(bag_ns) - bag_ns[0]) / 1e9, most=max(1, answered // 2))
+    stretches = [latency_ms[(stretch_of == index) & ~np.isnan(latency_ms)] for index in range(stretch_of[-1] + 1)]
     series = {
-        name: [float(reduce(values)) if values.size else np.nan for values in known]
+        name: [float(reduce(values)) if values.size else np.nan for values in stretches]
         for name, reduce in (("median", np.median), ("largest", np.max))
     }
-    if max(map(len, known)) <= 1:
-        del series["largest"]
-    return [Lines("from the arrival of a frame to its answer, ms", series, ends)]
+    return [Lines("from a frame to its answer, ms", series, ends)]
 
 
 def _events(run: CameraRun, bag_ns: Sequence[int], ends: tuple[str, str]) -> Events:
@@ -181,9 +181,9 @@ def _flicker(
     ]
 
 
-def _stretches(seconds: np.ndarray) -> np.ndarray:
+def _stretches(seconds: np.ndarray, most: int = STRETCHES) -> np.ndarray:
     """Which of equally long stretches of time each frame lies in, (T,); there are no more of them than frames."""
-    count = min(STRETCHES, len(seconds))
+    count = min(STRETCHES, most, len(seconds))
     length = max(seconds[-1], 1e-9) / count
     return np.minimum((np.maximum(seconds, 0) / length).astype(int), count - 1)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 HIGHLIGHTED = 8
 """Of more parts the largest are named; the others share one colour."""
-OTHERS_RGB = (128, 128, 128)
+OTHERS_RGB = (208, 208, 204)
 
 
 @dataclass(frozen=True)
