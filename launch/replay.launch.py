@@ -58,7 +58,6 @@ def _replay(context: LaunchContext) -> list[ExecuteProcess | RegisterEventHandle
             *("--loops", LaunchConfiguration("loops"), *options),
         ],
         output="screen",
-        emulate_tty=True,
     )
     # The report ends the launch, and the node with it.
     return [player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown()]))]

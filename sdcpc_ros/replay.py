@@ -11,7 +11,7 @@ from sdcpc_ros.bag import add_drive_arguments
 
 def replay(argv: list[str]) -> None:
     """Play a bag to the live node and judge what it answers, and when."""
-    arguments = _parse(argv)
+    arguments = parse(argv)
     is_running = arguments.running is not None
     if arguments.image and not is_running:
         raise ConfigError("--image belongs to --running: a node of our own listens where it is told to")
@@ -53,7 +53,8 @@ def replay(argv: list[str]) -> None:
         write_report(arguments.json, {**facts, **figures})
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="sdcpc replay", description=replay.__doc__)
     parser.add_argument("bag", metavar="BAG", type=Path, help="rosbag2 folder, .mcap or .db3 file, or ROS 1 bag")
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("out/replay"), help="default: %(default)s")
