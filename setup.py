@@ -42,6 +42,7 @@ setup(
         "report": ["jinja2"],  # pages of results
         "video": ["av"],  # read and write video files
         "bag": ["rosbags"],  # read and write bags without a ROS installation
+        "view": ["rerun-sdk>=0.23"],  # a viewer of camera, labels and curves over time
         # ROS 2 for machines without it: these wheels exist for Linux on x86-64 only, robots bring their own.
         "ros": [
             f"{wheel}; sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -50,6 +51,7 @@ setup(
                 "ros-rmw-fastrtps-cpp",
                 "ros-diagnostic-msgs",
                 "ros-lifecycle-msgs",
+                "ros-rosgraph-msgs",
                 "ros-sensor-msgs",
                 "ros-std-msgs",
                 "ros-std-srvs",
@@ -83,6 +85,8 @@ setup(
             "benchmark = sdcpc_core.benchmark.command:benchmark",
             "info = sdcpc_core.info:info",
             "bag = sdcpc_ros.bag:bag",
+            "replay = sdcpc_ros.replay:replay",
+            "view = sdcpc_ros.view:view",
             "demo = sdcpc_ros.demo:demo",
             "labels = sdcpc_ros.label_spaces:labels",
         ],

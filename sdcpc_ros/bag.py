@@ -1,163 +1,97 @@
-"""The command ``sdcpc bag``: every frame of a recorded camera, in order, labelled offline."""
+"""The command ``sdcpc bag``: every frame of recorded cameras, in order, labelled and judged offline."""
 
 import argparse
 import re
-import time
-from collections import Counter
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments
-from sdcpc_core.errors import ConfigError, InputError
-from sdcpc_ros.bag_io import IMAGE, BagReader, decode_frame, image_message
+from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments, positive_number
+from sdcpc_core.errors import ConfigError
+from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
+from sdcpc_ros.labelling import PICTURES, RealTime, label_bag
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from sdcpc_core.streaming import Segmenter
-
-PICTURES = ("color", "overlay", "confidence")
-"""What can be written beside the labels; topics of the same names as the node's."""
 ABSOLUTE_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
+COMPRESSED = "/compressed"
 
 
 def bag(argv: list[str]) -> None:
-    """Label every frame of a bag in order and write a bag with the labels added."""
+    """Label every frame of a bag in order, write a bag with the labels added, and judge them."""
     arguments = _parse(argv)
-    if not ABSOLUTE_NAME.fullmatch(arguments.prefix):
+    if arguments.prefix and not ABSOLUTE_NAME.fullmatch(arguments.prefix):
         raise ConfigError(
             f"--prefix {arguments.prefix!r} is no absolute ROS name, such as /segmentation: letters, digits and _ "
             "between slashes, no digit first"
         )
 
-    from sdcpc_core.report import check_report, run_facts, write_report
+    from sdcpc_core.report import check_report, device_name, run_facts, write_report
     from sdcpc_core.streaming import Segmenter
+    from sdcpc_ros.drive_results import check_results, judge, print_figures
+    from sdcpc_ros.truth import find_truth
 
     check_report(arguments.json, out=arguments.out)
+    check_results(arguments.report, overwrite=arguments.overwrite)
     writer = BagWriter(arguments.out, overwrite=arguments.overwrite)
     with BagReader(arguments.bag) as reader:
-        topic = reader.image_topic(arguments.topic)
+        topics = reader.image_topics(arguments.topic)
+        prefixes = _prefixes(topics, arguments.prefix)
+        truths = {topic: find_truth(arguments.labels, reader, topic) for topic in topics}
         segmenter = Segmenter.from_checkpoint(
             arguments.checkpoint, device=arguments.device, precision=arguments.precision
         )
+        if arguments.realtime and segmenter.working_size_hw:
+            segmenter.warm_up(segmenter.working_size_hw)
         with writer:
-            run = label_bag(reader, writer, topic, segmenter, prefix=arguments.prefix, pictures=arguments.add)
-    print(f"{arguments.out}: {run}")
-    if arguments.json:
-        write_report(
-            arguments.json,
-            {**run_facts(vars(arguments)), "device": str(segmenter.device), "topic": topic, **run.report()},
+            run = label_bag(reader, writer, prefixes, segmenter, pictures=arguments.add, real_time=arguments.realtime)
+        damage = reader.damage
+    print(
+        f"{arguments.out}: {run.answered} frames labelled in {run.seconds:.1f} s, "
+        f"{run.answered / run.seconds:.1f} fps, {run.network_s / run.seconds:.0%} of the time in the network"
+    )
+    if damage:
+        print(f"warning: {arguments.bag}: {damage}; what can be read of it was labelled", file=sys.stderr)
+    facts = {
+        **run_facts(vars(arguments)),
+        "mode": "real time, simulated" if arguments.realtime else "every frame, offline",
+        "bag": str(arguments.bag),
+        "damage": damage,
+        "device": str(segmenter.device),
+        "device_name": device_name(segmenter.device),
+        **run.report(),
+    }
+    figures = {}
+    for topic, camera in run.cameras.items():
+        out = arguments.report
+        if out and len(topics) > 1:
+            out = out / topic.strip("/").replace("/", "_")
+        label_topic = f"{prefixes[topic]}/label"
+        figures[topic] = judge(
+            arguments.out, topic, label_topic, truths[topic], segmenter.labels, camera, {**facts, "topic": topic}, out
         )
+        print_figures(f"{topic}, {facts['mode']}", figures[topic])
+    if arguments.json:
+        # What a single camera came to is told flat, as everywhere.
+        of_cameras = {"topic": topics[0], **figures[topics[0]]} if len(topics) == 1 else {"topics": figures}
+        write_report(arguments.json, {**facts, **of_cameras})
 
 
-@dataclass
-class BagRun:
-    """What became of the frames of a bag.
-
-    Attributes:
-        frames: frames that were labelled.
-        bad_frames: frames that could not be, by cause.
-        step_ms: time each labelled frame took in the network (ms).
-        seconds: time the whole run took (s).
-    """
-
-    frames: int = 0
-    bad_frames: Counter[str] = field(default_factory=Counter)
-    step_ms: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def report(self) -> dict[str, Any]:
-        """The run as JSON values."""
-        from sdcpc_core.report import latency_ms
-
-        return {
-            "frames": self.frames,
-            "bad_frames": dict(self.bad_frames),
-            "seconds": round(self.seconds, 2),
-            "fps": round(self.frames / self.seconds, 2),
-            "latency_ms": latency_ms(self.step_ms),
-        }
-
-    def __str__(self) -> str:
-        lines = [f"{self.frames} frames labelled in {self.seconds:.1f} s, {self.frames / self.seconds:.1f} fps"]
-        lines += [f"  {count} bad: {cause}" for cause, count in self.bad_frames.most_common()]
-        return "\n".join(lines)
-
-
-def label_bag(
-    reader: BagReader,
-    writer: BagWriter,
-    topic: str,
-    segmenter: "Segmenter",
-    *,
-    prefix: str = "/segmentation",
-    pictures: tuple[str, ...] = (),
-) -> BagRun:
-    """Copy a bag and add the labels of one image topic, showing progress.
-
-    Every message is copied as it is. Labels bear the header of their image and its time of recording.
-
-    Args:
-        reader: an open bag.
-        writer: an open, empty bag.
-        topic: the images to label.
-        segmenter: the network.
-        prefix: namespace of the added topics.
-        pictures: which of ``PICTURES`` to add.
-
-    Raises:
-        InputError: not one of the frames is usable, or the bag is broken.
-        OutputError: the bag cannot be written, or has a topic of such a name.
-    """
-    from sdcpc_core.progress import progress
-    from sdcpc_ros.conversions import stamp_to_ns
-
-    writer.copy_topics(reader)
-    outputs = {name: writer.add_topic(f"{prefix}/{name}", IMAGE) for name in ("label", *pictures)}
-    stream = segmenter.stream()
-    run = BagRun()
-    started_s = time.monotonic()
-    with progress(writer.copy_messages(reader, topic), "labelling", reader.count(topic)) as images:
-        for connection, bag_ns, raw in images:
-            try:
-                header, frame = decode_frame(raw, connection.msgtype)
-                result = stream.step(
-                    frame,
-                    stamp_to_ns(header.stamp),
-                    frame_id=header.frame_id,
-                    receive_ns=bag_ns,
-                    with_confidence="confidence" in pictures,
-                )
-            except InputError as err:
-                run.bad_frames[str(err)] += 1
-                continue
-            run.frames += 1
-            run.step_ms.append(result.timings.total_ms)
-            for name, output in outputs.items():
-                writer.write(output, bag_ns, image_message(header, _picture(name, frame, result, segmenter)))
-    run.seconds = time.monotonic() - started_s
-    if not run.frames:
-        raise InputError(f"no frame on {topic} is usable: {'; '.join(run.bad_frames)}")
-    return run
-
-
-def _picture(name: str, frame: "np.ndarray", result: Any, segmenter: "Segmenter") -> "np.ndarray":
-    from sdcpc_core.visualization import overlay
-
-    if name == "label":
-        return result.label_map
-    if name == "confidence":
-        return result.confidence
-    if name == "color":
-        return segmenter.labels.colorize(result.label_map)
-    return overlay(frame, result.label_map, segmenter.labels)
+def _prefixes(topics: Sequence[str], prefix: str | None) -> dict[str, str]:
+    """Where the results of each image topic go: beside it where there are several."""
+    if len(topics) == 1:
+        return {topics[0]: prefix or "/segmentation"}
+    if prefix:
+        raise ConfigError(f"--prefix {prefix} is for one topic; the results of {len(topics)} go beside each of them")
+    names = {topic: topic.removesuffix(COMPRESSED) for topic in topics}
+    spaces = {topic: name.rpartition("/")[0] for topic, name in names.items()}
+    # Cameras that share a namespace are told apart by their own names.
+    chosen = spaces if len(set(spaces.values())) == len(topics) and all(spaces.values()) else names
+    return {topic: f"{space}/segmentation" for topic, space in chosen.items()}
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sdcpc bag", description=bag.__doc__)
-    parser.add_argument("bag", metavar="BAG", type=Path, help="rosbag2 folder, .mcap or .db3 file")
+    parser.add_argument("bag", metavar="BAG", type=Path, help="rosbag2 folder, .mcap or .db3 file, or ROS 1 bag")
     parser.add_argument(
         "--out",
         metavar="BAG",
@@ -165,9 +99,36 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         required=True,
         help="a name in .mcap makes one file, another a rosbag2 folder",
     )
-    parser.add_argument("--topic", help="the images to label; needed where the bag has several image topics")
-    parser.add_argument("--prefix", default="/segmentation", help="where the results go (default: %(default)s)")
+    parser.add_argument(
+        "--topic", nargs="+", default=(), help="the images to label; needed where the bag has several image topics"
+    )
+    parser.add_argument("--prefix", help="where the results of one topic go (default: /segmentation)")
     parser.add_argument("--add", nargs="+", choices=PICTURES, default=(), help="pictures to write beside the labels")
+    parser.add_argument(
+        "--realtime",
+        metavar="MS",
+        nargs="?",
+        type=_latency,
+        const=RealTime(),
+        help="label only what a computer would answer that takes so long for a frame (ms; this computer's time where "
+        "none is given), the newest frame first",
+    )
+    add_drive_arguments(parser)
+    parser.add_argument("--report", metavar="FOLDER", type=Path, help="make a page, a video and figures there")
     add_segmenter_arguments(parser)
     add_output_arguments(parser)
     return parser.parse_args(argv)
+
+
+def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a drive is judged by."""
+    parser.add_argument(
+        "--labels",
+        metavar="TOPIC|FOLDER",
+        help="true labels for mIoU and mVC: a topic of the bag, or a folder of PNG files of class ids, one for each "
+        "frame in the order of their names, or named by stamp (ns); ids beyond the classes are unlabelled",
+    )
+
+
+def _latency(text: str) -> RealTime:
+    return RealTime(positive_number(text))

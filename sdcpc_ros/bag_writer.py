@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sdcpc_core.errors import OutputError
 from sdcpc_core.output import atomic_output, check_output, output_errors
-from sdcpc_ros.bag_io import BagReader, standard_types
+from sdcpc_ros.bag_io import standard_types
+from sdcpc_ros.bag_reader import BagReader, identity
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -102,16 +103,25 @@ class BagWriter:
             without: topics to leave out.
         """
         for connection in reader.connections:
-            # Several publishers of one topic become one.
-            if connection.topic not in without and _identity(connection) not in self._copies:
-                self._copies[_identity(connection)] = self._copy_topic(connection)
+            if connection.topic not in without:
+                self._copies[identity(connection)] = self._copy_topic(connection)
 
-    def copy_messages(self, reader: BagReader, topic: str) -> Iterator[tuple["Connection", int, bytes]]:
-        """Copy every message of the announced topics as it is, and pass those of one topic on.
+    def copy_messages(
+        self,
+        reader: BagReader,
+        *topics: str,
+        start_ns: int | None = None,
+        stop_ns: int | None = None,
+        shift_ns: int = 0,
+    ) -> Iterator[tuple["Connection", int, bytes]]:
+        """Copy every message of the announced topics as it is, and pass those of some topics on.
 
         Args:
             reader: the bag given to ``copy_topics``.
-            topic: the messages to pass on, each after it was copied.
+            topics: the messages to pass on, each after it was copied.
+            start_ns: leave out what was recorded before (ns).
+            stop_ns: leave out what was recorded then or later (ns).
+            shift_ns: added to the times of recording (ns).
 
         Yields:
             Connection, time of recording (ns) and serialized message.
@@ -120,11 +130,11 @@ class BagWriter:
             InputError: the other bag is broken.
             OutputError: this one cannot be written.
         """
-        for connection, bag_ns, raw in reader.messages():
-            if _identity(connection) in self._copies:
-                self.write(self._copies[_identity(connection)], bag_ns, raw)
-            if connection.topic == topic:
-                yield connection, bag_ns, raw
+        for connection, bag_ns, raw in reader.messages(start_ns=start_ns, stop_ns=stop_ns):
+            if identity(connection) in self._copies:
+                self.write(self._copies[identity(connection)], bag_ns + shift_ns, raw)
+            if connection.topic in topics:
+                yield connection, bag_ns + shift_ns, raw
 
     def _copy_topic(self, connection: "Connection") -> "Connection":
         definition = connection.msgdef.data
@@ -168,7 +178,3 @@ class BagWriter:
         raw = message if is_raw else standard_types().serialize_cdr(message, connection.msgtype)
         with output_errors(self._path):
             self._writer.write(connection, bag_ns, raw)
-
-
-def _identity(connection: "Connection") -> tuple[str, str, str]:
-    return connection.topic, connection.msgtype, str(connection.ext)

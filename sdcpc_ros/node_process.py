@@ -27,7 +27,12 @@ class NodeError(SdcpcError):
 
 
 class NodeProcess:
-    """Runs ``segmentation_node``; a context manager that leaves no process behind; on Linux not even when killed."""
+    """Runs ``segmentation_node``; a context manager that leaves no process behind; on Linux not even when killed.
+
+    Attributes:
+        log_path: what the node says.
+        namespace: its ROS namespace.
+    """
 
     def __init__(self, log_path: str | Path, parameters: Mapping[str, str], *, namespace: str) -> None:
         """Prepare to run.
@@ -38,6 +43,7 @@ class NodeProcess:
             namespace: ROS namespace, such as ``"/front"``.
         """
         self.log_path = Path(log_path)
+        self.namespace = namespace
         self._command = [sys.executable, "-m", "sdcpc_ros.segmentation_node", "--ros-args", "-r", f"__ns:={namespace}"]
         for name, value in parameters.items():
             if value:

@@ -21,6 +21,7 @@ SHARED_FILES = [
     "ament_index/resource_index/packages/sdcpc_ros",
     "sdcpc_ros/package.xml",
     "sdcpc_ros/LICENSE",
+    "sdcpc_ros/launch/replay.launch.py",
     "sdcpc_ros/launch/segmentation.launch.py",
     "sdcpc_ros/config/fastdds.xml",
     *(f"sdcpc_ros/{path.relative_to(ROOT)}" for path in sorted(ROOT.glob("config/**/*.yaml"))),
@@ -86,7 +87,7 @@ def test_colcon_builds_a_node_that_runs(sources, options):
 
 
 def test_ros_is_told_every_dependency_it_can_install():
-    from_pip = {"av", "rich", "rosbags", "safetensors", "torch"}
+    from_pip = {"av", "backports", "compression", "jinja2", "rerun", "rich", "rosbags", "safetensors", "torch"}
     rosdep_keys = {"cv2": "python3-opencv", "numpy": "python3-numpy", "yaml": "python3-yaml"}
     sources = [*ROOT.glob("sdcpc_ros/*.py"), *ROOT.glob("launch/*.py")]
     nodes = [node for source in sources for node in ast.walk(ast.parse(source.read_bytes()))]

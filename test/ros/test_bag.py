@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -8,12 +9,16 @@ import pytest
 
 from sdcpc_core.errors import ConfigError, InputError, OutputError
 from sdcpc_core.labels import CAMVID
+from sdcpc_core.metrics import ConfusionMatrix
 from sdcpc_core.streaming import Segmenter
 
 pytest.importorskip("rosbags", reason="bags need rosbags: pip install '.[bag]'")
 
+from rosbags.rosbag2 import StoragePlugin, Writer
+
 from sdcpc_ros.bag import bag
-from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, BagReader, decode, standard_types
+from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, decode, image_message, stamp_of, standard_types
+from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
 
 CAMERA = "/camera/image_raw"
@@ -28,7 +33,8 @@ def frame(index: int) -> np.ndarray:
 
 def header(index: int):
     types = standard_types().types
-    stamp = types["builtin_interfaces/msg/Time"](sec=7, nanosec=index * PERIOD_NS)
+    sec, nanosec = divmod(7 * 10**9 + index * PERIOD_NS, 10**9)
+    stamp = types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
     return types["std_msgs/msg/Header"](stamp=stamp, frame_id="front_optical")
 
 
@@ -91,6 +97,8 @@ def test_labels_join_an_untouched_bag(tmp_path, small_checkpoint, capsys, name):
     assert capsys.readouterr().out.startswith(f"{out}: 5 frames labelled in ")
     facts = json.loads(report.read_text())
     assert (facts["frames"], facts["bad_frames"], facts["topic"]) == (5, {}, CAMERA)
+    assert (facts["frames_sent"], facts["frames_answered"], facts["frames_dropped"]) == (5, 5, 0)
+    assert 0 < facts["network_share"] <= 1
 
 
 def test_pictures_for_people(tmp_path, small_checkpoint):
@@ -166,7 +174,7 @@ def test_mistakes_are_said(tmp_path, small_checkpoint):
         run(source, tmp_path / "file" / "out.mcap", small_checkpoint)
 
 
-@pytest.mark.parametrize("prefix", ["", "/", "foo", "/a b", "/a//b", "/a/", "/1st", "~/a"])
+@pytest.mark.parametrize("prefix", ["/", "foo", "/a b", "/a//b", "/a/", "/1st", "~/a"])
 def test_a_prefix_is_an_absolute_name(tmp_path, small_checkpoint, prefix):
     with pytest.raises(ConfigError, match="is no absolute ROS name"):
         run(tmp_path / "drive", tmp_path / "out", small_checkpoint, "--prefix", prefix)
@@ -181,9 +189,179 @@ def test_a_bag_replaces_itself_when_told(tmp_path, small_checkpoint):
     assert [p.name for p in tmp_path.iterdir()] == ["drive"]
 
 
-def test_a_truncated_bag_leaves_nothing(tmp_path, small_checkpoint):
-    source = make_bag(tmp_path / "drive.mcap", [image(i) for i in range(4)])
-    source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
-    with pytest.raises(InputError, match="is not a readable bag"):
+def test_a_bag_that_is_cut_off_is_labelled_as_far_as_it_goes(tmp_path, small_checkpoint, capsys):
+    source = make_bag(tmp_path / "drive.mcap", [image(i) for i in range(100)])
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) * 3 // 4])
+    run(source, tmp_path / "out.mcap", small_checkpoint)
+    assert messages(tmp_path / "out.mcap", CAMERA, "/talk") == messages(source)
+    assert 20 < len(messages(tmp_path / "out.mcap", "/segmentation/label")) < 80
+    assert "drive.mcap is cut off; what can be read of it was labelled" in capsys.readouterr().err
+
+
+def test_two_runs_give_the_same_bytes(tmp_path, small_checkpoint):
+    source = make_bag(tmp_path / "drive", [image(i) for i in range(6)])
+    for name in ("one.mcap", "two.mcap"):
+        run(source, tmp_path / name, small_checkpoint, "--device", "cpu")
+    assert messages(tmp_path / "one.mcap") == messages(tmp_path / "two.mcap")
+
+
+def test_frames_without_a_stamp_get_the_time_of_recording(tmp_path, small_checkpoint):
+    pictures = [image(i) for i in range(3)]
+    for picture in pictures:
+        picture.header.stamp.sec = picture.header.stamp.nanosec = 0
+    source = make_bag(tmp_path / "drive", pictures)
+    run(source, tmp_path / "out.mcap", small_checkpoint)
+    assert messages(tmp_path / "out.mcap", CAMERA) == messages(source, CAMERA), "the copies stay as they were"
+    for _, bag_ns, raw in messages(tmp_path / "out.mcap", "/segmentation/label"):
+        assert stamp_of(raw) == bag_ns
+
+
+@pytest.mark.parametrize(
+    ("topics", "labels"),
+    [
+        (["/front/image_raw", "/rear/image_raw/compressed"], ["/front/segmentation", "/rear/segmentation"]),
+        (["/cam/left", "/cam/right/compressed"], ["/cam/left/segmentation", "/cam/right/segmentation"]),
+        (["/left", "/right/compressed"], ["/left/segmentation", "/right/segmentation"]),
+    ],
+)
+def test_several_cameras_at_once(tmp_path, small_checkpoint, topics, labels):
+    with BagWriter(tmp_path / "drive") as writer:
+        plain, packed = writer.add_topic(topics[0], IMAGE), writer.add_topic(topics[1], COMPRESSED_IMAGE)
+        for index in range(3):
+            writer.write(plain, 10**9 + index * PERIOD_NS, image(index))
+            writer.write(packed, 10**9 + index * PERIOD_NS + 7, compressed(index + 50, ".png"))
+    out, report = tmp_path / "out.mcap", tmp_path / "report.json"
+    run(tmp_path / "drive", out, small_checkpoint, "--topic", *topics, "--json", str(report))
+    facts = json.loads(report.read_text())
+    assert facts["frames"] == 6
+    assert [figures["frames_answered"] for figures in facts["topics"].values()] == [3, 3]
+    for first, prefix in zip((0, 50), labels, strict=True):
+        stream = Segmenter.from_checkpoint(small_checkpoint).stream()
+        answers = messages(out, f"{prefix}/label")
+        assert len(answers) == 3
+        for index, (_, _, raw) in enumerate(answers):
+            wanted = stream.step(frame(first + index), stamp_of(raw), frame_id="front_optical").label_map
+            np.testing.assert_array_equal(pixels(raw), wanted)
+    with pytest.raises(ConfigError, match="is for one topic"):
+        run(tmp_path / "drive", tmp_path / "no", small_checkpoint, "--topic", *topics, "--prefix", "/a")
+
+
+def test_a_slower_computer_answers_the_newest(tmp_path, small_checkpoint):
+    """Frames every 100 ms, 240 ms of work: 0 at once, then the newest each time the worker is free."""
+    source, out, report = (
+        make_bag(tmp_path / "drive", [image(i) for i in range(8)]),
+        tmp_path / "o",
+        tmp_path / "r.json",
+    )
+    run(source, out, small_checkpoint, "--realtime", "240", "--json", str(report))
+    answers = messages(out, "/segmentation/label")
+    assert [decode(raw, IMAGE).header.stamp.nanosec // PERIOD_NS for _, _, raw in answers] == [0, 2, 4, 7]
+    begun = [0, 240, 480, 720]
+    assert [bag_ns - 3 for _, bag_ns, _ in answers] == [7 * 10**9 + (ms + 240) * 10**6 for ms in begun]
+    facts = json.loads(report.read_text())
+    assert (facts["frames_sent"], facts["frames_answered"], facts["frames_dropped"]) == (8, 4, 4)
+    assert facts["latency_ms"]["max"] == pytest.approx(320)
+    assert facts["latency_ms"]["median"] == pytest.approx(270)
+    stream = Segmenter.from_checkpoint(small_checkpoint).stream()
+    for index, (_, _, raw) in zip([0, 2, 4, 7], answers, strict=True):
+        wanted = stream.step(frame(index), 7 * 10**9 + index * PERIOD_NS, frame_id="front_optical").label_map
+        np.testing.assert_array_equal(pixels(raw), wanted)
+
+
+def test_the_speed_of_this_computer_is_simulated(tmp_path, small_checkpoint):
+    report = tmp_path / "report.json"
+    source = make_bag(tmp_path / "drive", [image(i) for i in range(3)])
+    run(source, tmp_path / "out.mcap", small_checkpoint, "--json", str(report), "--realtime")
+    facts = json.loads(report.read_text())
+    assert facts["frames_answered"] + facts["frames_dropped"] == 3
+    answers = messages(tmp_path / "out.mcap", "/segmentation/label")
+    assert all(bag_ns > stamp_of(raw) for _, bag_ns, raw in answers)
+    with pytest.raises(SystemExit, match="2"):
+        run(source, tmp_path / "no.mcap", small_checkpoint, "--realtime", "-3")
+
+
+def true_labels(size_hw: tuple[int, int] = (64, 96)) -> np.ndarray:
+    truth = np.full(size_hw, 3, np.uint8)
+    truth[:20], truth[-5:] = 0, 11  # 11 is beyond the classes: unlabelled
+    return truth
+
+
+@pytest.mark.parametrize("kind", ["topic", "in order", "by stamp"])
+def test_labels_are_measured_against_the_truth(tmp_path, small_checkpoint, capsys, kind):
+    source, folder = make_bag(tmp_path / "plain", [image(i) for i in range(9)]), tmp_path / "truth"
+    folder.mkdir()
+    labels = str(folder)
+    if kind == "topic":
+        labels = "/ground_truth"
+        with BagReader(tmp_path / "plain") as reader, BagWriter(tmp_path / "drive") as writer:
+            writer.copy_topics(reader)
+            topic = writer.add_topic(labels, IMAGE)
+            for index, (_, bag_ns, _) in enumerate(writer.copy_messages(reader, CAMERA)):
+                writer.write(topic, bag_ns, image_message(header(index), true_labels()))
+        source = tmp_path / "drive"
+    for index in range(9):
+        name = f"frame{index}" if kind == "in order" else f"{7 * 10**9 + index * PERIOD_NS}"
+        cv2.imwrite(str(folder / f"{name}.png"), true_labels())
+    report = tmp_path / "report.json"
+    run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", labels, "--json", str(report), "--topic", CAMERA)
+    facts = json.loads(report.read_text())
+
+    answers = [pixels(raw) for _, _, raw in messages(tmp_path / "out.mcap", "/segmentation/label")]
+    confusion = ConfusionMatrix(11, 255)
+    for answer in answers:
+        confusion.update(answer, np.where(true_labels() < 11, true_labels(), 255))
+    assert facts["mIoU"] == pytest.approx(confusion.mIoU(), abs=0.01)
+    assert (facts["mVC8_windows"], facts["mVC16_windows"], facts["frames_with_truth"]) == (2, 0, 9)
+    labelled = true_labels() < 11
+    kept = [np.all([a == answers[i + 7] for a in answers[i : i + 8]], axis=0)[labelled].mean() for i in (0, 1)]
+    assert facts["mVC8"] == pytest.approx(100 * np.mean(kept), abs=0.01)
+    assert facts["mVC16"] is None
+    changes = [np.mean(a != b) for a, b in pairwise(answers)]
+    assert facts["changed_pixels"] == pytest.approx(100 * np.mean(changes), abs=0.001)
+    assert "over 2 windows answered without a gap" in capsys.readouterr().out
+
+
+def test_only_windows_without_a_gap_count(tmp_path, small_checkpoint):
+    """Of 20 frames 250 ms of work leave no two neighbours answered."""
+    source, report = make_bag(tmp_path / "drive", [image(i) for i in range(20)]), tmp_path / "report.json"
+    for index in range(20):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), true_labels())
+    labels = ("--labels", str(tmp_path), "--json", str(report))
+    run(source, tmp_path / "out.mcap", small_checkpoint, "--realtime", "250", *labels)
+    facts = json.loads(report.read_text())
+    assert (facts["mVC8_windows"], facts["mVC8"], facts["changed_pixels"]) == (0, None, None)
+    assert facts["mIoU"] is not None, "the last answer is held"
+    assert facts["frames_with_truth"] == 20
+
+
+def test_labels_that_do_not_fit_are_said(tmp_path, small_checkpoint):
+    source = make_bag(tmp_path / "drive", [image(i) for i in range(3)])
+    with pytest.raises(InputError, match="neither a topic of the bag nor a folder"):
+        run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", "/nothing")
+    cv2.imwrite(str(tmp_path / "a.png"), true_labels())
+    with pytest.raises(InputError, match=r"holds 1 PNG files, none named by the stamp of a frame, and .* has 3 frames"):
+        run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", str(tmp_path))
+    assert not (tmp_path / "out.mcap").exists()
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, small_checkpoint, full_disk):
+    source = make_bag(tmp_path / "drive", [image(i) for i in range(4)])
+    with full_disk(20_000), pytest.raises(OutputError, match="cannot write"):
         run(source, tmp_path / "out.mcap", small_checkpoint)
-    assert [p.name for p in tmp_path.iterdir()] == ["drive.mcap"]
+    assert [p.name for p in tmp_path.iterdir()] == ["drive"]
+
+
+def test_unknown_types_are_copied_untouched(tmp_path, small_checkpoint):
+    path = make_bag(tmp_path / "plain", [image(i) for i in range(2)])
+    with (
+        BagReader(path) as reader,
+        Writer(tmp_path / "drive", version=8, storage_plugin=StoragePlugin.SQLITE3) as writer,
+    ):
+        own = writer.add_connection("/own", "robot/msg/Own", msgdef="", rihs01="RIHS01_" + "1" * 64)
+        camera = writer.add_connection(CAMERA, IMAGE, typestore=standard_types())
+        for _, bag_ns, raw in reader.messages(CAMERA):
+            writer.write(camera, bag_ns, raw)
+            writer.write(own, bag_ns + 1, b"\0\1\0\0whatever")
+    run(tmp_path / "drive", tmp_path / "out.mcap", small_checkpoint)
+    assert messages(tmp_path / "out.mcap", CAMERA, "/own") == messages(tmp_path / "drive")

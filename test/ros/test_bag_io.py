@@ -10,7 +10,8 @@ pytest.importorskip("rosbags", reason="bags need rosbags: pip install '.[bag]'")
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, BagReader, decode, standard_types
+from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, decode, standard_types
+from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
 
 FOREVER = QosTime(2147483647, 4294967295)
@@ -141,7 +142,7 @@ def test_two_publishers_of_a_topic_become_one(tmp_path):
             writer.connections[i * 2] = connection
             writer.write(again, 10 + i, raw)
     with BagReader(tmp_path / "two") as reader, BagWriter(tmp_path / "copy.mcap") as writer:
-        assert len(reader.connections) == 4
+        assert [connection.msgcount for connection in reader.connections] == [2, 2], "by quality of service"
         writer.copy_topics(reader)
         for _ in writer.copy_messages(reader, "/camera/image_raw"):
             pass
@@ -150,51 +151,50 @@ def test_two_publishers_of_a_topic_become_one(tmp_path):
 
 def test_image_topics_are_found(bag, tmp_path):
     with BagReader(bag) as reader:
-        assert reader.image_topic("/camera/image_raw") == "/camera/image_raw"
+        assert reader.image_topics(["/camera/image_raw"]) == ["/camera/image_raw"]
+        both = ["/rear/image_raw/compressed", "/camera/image_raw"]
+        assert reader.image_topics([*both, both[0]]) == both
+        assert reader.count(*both) == 4
         assert reader.count("/camera/image_raw") == 3
-        with pytest.raises(InputError, match=r"choose one with --topic: /camera/image_raw, /rear/image_raw/compressed"):
-            reader.image_topic()
+        with pytest.raises(InputError, match=r"choose with --topic: /camera/image_raw, /rear/image_raw/compressed"):
+            reader.image_topics()
         with pytest.raises(
             InputError, match=r"has no topic /front; it has /camera/image_raw \(sensor_msgs/msg/Image\), "
         ):
-            reader.image_topic("/front")
+            reader.image_topics(["/front"])
         with pytest.raises(InputError, match="carries std_msgs/msg/String, not images"):
-            reader.image_topic("/robot")
+            reader.image_topics(["/robot"])
     with BagReader(bag) as reader, BagWriter(tmp_path / "one.mcap") as writer:
         writer.write(writer.add_topic("/only", IMAGE), 1, image(1))
         writer.write(writer.add_topic("/robot", "std_msgs/msg/String"), 2, text("rover"))
         writer.add_topic("/unused", IMAGE)
     with BagReader(tmp_path / "one.mcap") as reader:
-        assert reader.image_topic() == "/only"
+        assert reader.image_topics() == ["/only"]
         with pytest.raises(InputError, match="has no messages on /unused"):
-            reader.image_topic("/unused")
+            reader.image_topics(["/unused"])
     with BagWriter(tmp_path / "none.mcap") as writer:
         writer.write(writer.add_topic("/robot", "std_msgs/msg/String"), 2, text("rover"))
     with (
         BagReader(tmp_path / "none.mcap") as reader,
         pytest.raises(InputError, match=r"holds no images; .* are /robot"),
     ):
-        reader.image_topic()
+        reader.image_topics()
 
 
 def test_what_is_not_a_bag_is_said(tmp_path):
     for name, reason in [
         ("absent", "no bag at"),
-        ("notes.txt", "is not a bag: a rosbag2 folder, or a file"),
-        ("old.bag", "ROS 1 bag; convert it: rosbags-convert"),
+        ("notes.txt", "is not a bag: a rosbag2 folder, a file"),
+        ("old.bag", "is not a readable bag: File magic is invalid"),
         ("empty", "neither metadata.yaml nor"),
-        ("split", "ros2 bag reindex"),
     ]:
         path = tmp_path / name
         if "." in name:
             path.write_text("hello")
         elif name != "absent":
             path.mkdir()
-        if name == "split":
-            (path / "a.mcap").touch()
-            (path / "b.mcap").touch()
-        with pytest.raises(InputError, match=reason):
-            BagReader(path)
+        with pytest.raises(InputError, match=reason), BagReader(path):
+            pass
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, this is no bag", b"\x89MCAP0\r\n", b"SQLite format 3\x00"])
@@ -203,14 +203,6 @@ def test_garbage_is_an_input_error(tmp_path, content, suffix):
     (tmp_path / f"x{suffix}").write_bytes(content)
     with pytest.raises(InputError, match="is not a readable bag"), BagReader(tmp_path / f"x{suffix}"):
         pass
-
-
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
-def test_a_truncated_bag_is_an_input_error(bag, share):
-    (recording,) = (p for p in bag.iterdir() if p.suffix in (".mcap", ".db3"))
-    recording.write_bytes(recording.read_bytes()[: int(recording.stat().st_size * share)])
-    with pytest.raises(InputError, match=r"readable bag|cannot be read to its end"):
-        contents(bag)
 
 
 def test_a_damaged_bag_is_an_input_error(tmp_path):

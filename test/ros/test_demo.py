@@ -19,15 +19,17 @@ from sdcpc_core.data.synthetic import SyntheticDrive
 from sdcpc_core.errors import ConfigError, InputError
 from sdcpc_core.labels import CAMVID
 from sdcpc_core.metrics import ConfusionMatrix
+from sdcpc_core.report import run_facts
 from sdcpc_core.video import START_NS, VideoWriter, read_video
-from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, BagReader, decode, decode_frame, image_message, standard_types
+from sdcpc_ros.bag_io import COMPRESSED_IMAGE, IMAGE, decode, decode_frame, image_message, standard_types
+from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
+from sdcpc_ros.camera_run import CameraRun
 from sdcpc_ros.demo import demo
-from sdcpc_ros.demo_results import make_pictures
 from sdcpc_ros.demo_source import CAMERA_TOPIC, DEMO_SEED, TRUTH_TOPIC, record_drive, record_video
+from sdcpc_ros.drive_results import judge
 from sdcpc_ros.node_process import NodeError, NodeProcess
 from sdcpc_ros.recording import moments
-from sdcpc_ros.replay import ReplayRun
 
 LABEL_TOPIC = "/segmentation/label"
 STRING = "std_msgs/msg/String"
@@ -65,9 +67,9 @@ def test_a_synthetic_drive_live(tmp_path, small_checkpoint, capsys):
     out = tmp_path / "demo"
     demo(f"--out {out} --checkpoint {small_checkpoint} --seconds 2 --rate 10 --size 96x128".split())
 
-    names = {"overlay.mp4", "contact_sheet.png", "segmentation.mcap", "report.json", "node.log"}
+    names = {"overlay.mp4", "contact_sheet.png", "segmentation.mcap", "report.json", "report.html", "node.log"}
     assert {path.name for path in out.iterdir()} == names
-    assert leftovers(f"/demo_{os.getpid()}") == []
+    assert leftovers(f"/sdcpc_{os.getpid()}") == []
     report = json.loads((out / "report.json").read_text())
     assert report["frames_sent"] == 20
     assert 1 <= report["frames_answered"] == 20 - report["frames_dropped"]
@@ -137,7 +139,7 @@ def test_a_node_that_cannot_configure_says_why(tmp_path, small_checkpoint):
     assert "\n" not in str(raised.value)
     assert "ros2" not in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["node.log"]
-    assert leftovers(f"/demo_{os.getpid()}") == []
+    assert leftovers(f"/sdcpc_{os.getpid()}") == []
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path, tmp_path_factory, small
         # Killed, it cannot remove its workspace.
         env=os.environ | {"TMPDIR": str(tmp_path_factory.mktemp("workspace"))},
     )
-    namespace = f"/demo_{process.pid}"
+    namespace = f"/sdcpc_{process.pid}"
     wait_for(lambda: leftovers(namespace))
     if playing:
         wait_for(lambda: is_playing(tmp_path))
@@ -303,8 +305,9 @@ def test_a_change_of_size_and_bad_frames_make_no_other_video(tmp_path):
             message = image_message(header(stamp_ns), np.full((*size_hw, 3), 20 * index, np.uint8))
             message.encoding = "martian" if index % 2 else "rgb8"
             writer.write(camera, stamp_ns, message)
-    run = ReplayRun(9, START_NS, START_NS + 8 * PERIOD_NS, latency_ms=[1.0], lag_ms=[1.0])
-    make_pictures(tmp_path / "run.mcap", CAMERA_TOPIC, CAMVID, run, tmp_path)
+    run = CameraRun([START_NS + index * PERIOD_NS for index in range(9)])
+    facts = {"mode": "live", "bag": "run.mcap", "topic": CAMERA_TOPIC, "device_name": "cpu", **run_facts({})}
+    judge(tmp_path / "run.mcap", CAMERA_TOPIC, LABEL_TOPIC, TRUTH_TOPIC, CAMVID, run, facts, tmp_path)
     footage = read_video(tmp_path / "overlay.mp4")
     frames = [frame for frame, _ in footage]
     assert {frame.shape for frame in frames} == {(64, 96, 3)}
