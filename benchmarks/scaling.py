@@ -129,14 +129,16 @@ def scaling_page(report: Mapping[str, Any]) -> str:
     titles = {"pixels": "pixels", "points": "attention points P", "cameras": "cameras in one step"}
     for name, title in titles.items():
         values = {module: [of[module] for of in report[name]] for module in MODULES}
-        ends = (f"{xs(name)[0]:,} {name}", f"{xs(name)[-1]:,} {name}")
+        ends = (f"{xs(name)[0]:,}", f"{xs(name)[-1]:,}")
         note = "; ".join(f"{module} {exponent_text(report, name, module)}" for module in MODULES)
         rows = [
             [f"{x:,}", *(f"{of[module]:.2f}" for module in MODULES)]
             for x, of in zip(xs(name), report[name], strict=True)
         ]
         table = Table([title, *(f"{module}, ms" for module in MODULES)], rows)
-        sections.append(Section(f"By {title}", [Lines("ms", values, ends, xs(name), from_zero=True), table], note))
+        sections.append(
+            Section(f"By {title}", [Lines(f"ms by {title}", values, ends, xs(name), from_zero=True), table], note)
+        )
     config = report["config"]
     ends = ("the first frames", f"{config['frames']:,} frames")
     memory = Lines("MiB", {"memory": report["memory_mb"]}, ends, from_zero=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments, positive_number
-from sdcpc_core.errors import ConfigError
+from sdcpc_core.errors import ConfigError, OutputError
+from sdcpc_core.output import final_place
 from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
 from sdcpc_ros.labelling import PICTURES, RealTime, label_bag
@@ -31,6 +32,8 @@ def bag(argv: list[str]) -> None:
     from sdcpc_ros.truth import find_truth
 
     check_report(arguments.json, out=arguments.out)
+    if arguments.report and final_place(arguments.report) == final_place(arguments.out):
+        raise OutputError(f"--report {arguments.report} is the place of the bag; choose another folder")
     check_results(arguments.report, overwrite=arguments.overwrite)
     writer = BagWriter(arguments.out, overwrite=arguments.overwrite)
     with BagReader(arguments.bag) as reader:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from sdcpc_core.report import latency_ms
+from sdcpc_core.report import device_name, latency_ms
 from sdcpc_core.streaming import Segmenter
 from sdcpc_ros.camera import Camera
 from sdcpc_ros.health import LOSSY, Latency, Recent
@@ -33,7 +33,7 @@ def segmenter_facts(segmenter: Segmenter, checkpoint: str) -> dict[str, Any]:
     facts = {
         "checkpoint": checkpoint,
         "classes": f"{segmenter.labels.num_classes} of {segmenter.labels.name}",
-        "device": device_name(segmenter.device),
+        "device": device_in_words(segmenter.device),
         "precision": segmenter.precision,
         "process memory, peak (MiB)": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
@@ -43,11 +43,9 @@ def segmenter_facts(segmenter: Segmenter, checkpoint: str) -> dict[str, Any]:
     return facts
 
 
-def device_name(device: torch.device) -> str:
-    """A device as people know it: with the GPU's name, or the number of threads."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)"
+def device_in_words(device: torch.device) -> str:
+    """A device with the name of what computes there."""
+    return f"{device} ({device_name(device)})"
 
 
 def camera_status(node_name: str, camera: Camera, now_s: float) -> DiagnosticStatus:

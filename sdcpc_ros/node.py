@@ -21,7 +21,7 @@ from sdcpc_core.errors import ConfigError, SdcpcError
 from sdcpc_core.streaming import Segmenter
 from sdcpc_ros.camera import check_settings
 from sdcpc_ros.camera_rig import CameraRig
-from sdcpc_ros.diagnostics import PERIOD_S, camera_status, device_name, node_status, segmenter_facts
+from sdcpc_ros.diagnostics import PERIOD_S, camera_status, device_in_words, node_status, segmenter_facts
 from sdcpc_ros.outputs import SegmentationOutputs
 from sdcpc_ros.parameters import SETTINGS, NodeParameters, checked, declare_parameters, read_parameters
 from sdcpc_ros.transport import transport_advice
@@ -134,7 +134,7 @@ class SegmentationNode(LifecycleNode):
             self._outputs[camera] = SegmentationOutputs(self, labels, camera, with_depth=parameters.edit_depth)
         self.get_logger().info(
             f"{self._checkpoint}: {labels.num_classes} classes of {labels.name!r}, "
-            f"on {device_name(self._segmenter.device)}"
+            f"on {device_in_words(self._segmenter.device)}"
         )
         if advice := transport_advice(get_rmw_implementation_identifier(), os.environ):
             self.get_logger().warning(advice)

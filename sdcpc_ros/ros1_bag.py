@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from rosbags.convert.converter import LATCH
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag1 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -43,7 +44,7 @@ class Ros1Recording:
                 connection._replace(
                     msgdef=MessageDefinition(MessageDefinitionFormat.MSG, text),
                     digest=self._types.hash_rihs01(connection.msgtype),
-                    ext=ConnectionExtRosbag2("cdr", []),
+                    ext=ConnectionExtRosbag2("cdr", LATCH if connection.ext.latching else []),
                 )
             )
 

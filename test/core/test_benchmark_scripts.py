@@ -147,7 +147,14 @@ def test_growth_is_measured_and_drawn(tmp_path, monkeypatch, capsys):
     assert len(figures["memory_mb"]) == 12
     assert min(figures["memory_mb"]) > 50
     text = check_page(page.read_text()).text
-    assert {"By pixels", "By attention points P", "By cameras in one step", "12 frames", "4,096 pixels"} <= set(text)
+    assert {
+        "By pixels",
+        "By attention points P",
+        "By cameras in one step",
+        "12 frames",
+        "4,096",
+        "ms by pixels",
+    } <= set(text)
     assert "grows as pixels^" in capsys.readouterr().out
 
 

@@ -345,6 +345,21 @@ def test_labels_that_do_not_fit_are_said(tmp_path, small_checkpoint):
     assert not (tmp_path / "out.mcap").exists()
 
 
+def test_a_report_beside_the_bag(tmp_path, small_checkpoint):
+    pytest.importorskip("av")
+    pytest.importorskip("jinja2")
+    source, out = make_bag(tmp_path / "drive", [image(i) for i in range(3)]), tmp_path / "out"
+    with pytest.raises(OutputError, match="is the place of the bag"):
+        run(source, out, small_checkpoint, "--report", str(out))
+    run(source, out, small_checkpoint, "--report", str(tmp_path / "report"))
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert (report["frames_sent"], report["mIoU"], report["mode"]) == (3, None, "every frame, offline")
+    assert report["changed_pixels"] > 0
+    with pytest.raises(OutputError, match="exists; choose another folder or pass --overwrite"):
+        run(source, tmp_path / "again", small_checkpoint, "--report", str(tmp_path / "report"))
+    assert not (tmp_path / "again").exists()
+
+
 def test_a_full_disk_leaves_nothing(tmp_path, small_checkpoint, full_disk):
     source = make_bag(tmp_path / "drive", [image(i) for i in range(4)])
     with full_disk(20_000), pytest.raises(OutputError, match="cannot write"):

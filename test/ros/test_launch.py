@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sdcpc_ros.parameters import SETTINGS
 from sdcpc_ros.transport import large_image_environment
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / "launch" / "segmentation.launch.py"
-ARGUMENTS = ["image", "checkpoint", "device", "params_file", "namespace", "use_sim_time", "log_level", "rviz"]
+INPUTS = ["image", "camera_info", "depth", "cameras"]
+OVERRIDES = ["checkpoint", "device", "precision", "image_transport", "mask_preset"]
+ARGUMENTS = [
+    *INPUTS,
+    *OVERRIDES,
+    *("params_file", "namespace", "name", "autostart", "use_sim_time", "log_level", "rviz"),
+]
 
 
 def test_every_argument_has_a_description():
@@ -75,6 +82,30 @@ def test_empty_arguments_leave_the_parameter_file_its_say(visit):
     context, (node,) = visit()
     node._perform_substitutions(context)
     assert node_parameters(node) == {"use_sim_time": False}
+
+
+def test_several_cameras_are_remapped_one_by_one(visit):
+    context, (node,) = visit(cameras="/front, rear", image="image_raw", depth="depth/image", autostart="false")
+    node._perform_substitutions(context)
+    assert node.expanded_remapping_rules == [
+        ("/front/image", "/front/image_raw"),
+        ("/front/depth", "/front/depth/image"),
+        ("rear/image", "rear/image_raw"),
+        ("rear/depth", "rear/depth/image"),
+    ]
+    parameters = node_parameters(node)
+    assert parameters == {
+        "cameras": ["/front", "rear"],
+        "edit_depth": True,
+        "autostart": False,
+        "use_sim_time": False,
+    }
+
+
+def test_every_parameter_it_sets_is_one_of_the_node(visit):
+    context, (node,) = visit(**dict.fromkeys(OVERRIDES, "x"), depth="/depth", cameras="front", autostart="true")
+    node._perform_substitutions(context)
+    assert node_parameters(node).keys() - {"use_sim_time"} <= SETTINGS.keys()
 
 
 def test_it_chooses_the_transport(visit):

@@ -1,0 +1,317 @@
+"""What the ROS 2 node costs and keeps, over DDS, beside the bare step of the same network in the same run.
+
+python benchmarks/node.py                     # about six minutes on an idle machine; anything else at work spoils it
+python benchmarks/node.py --seconds 10        # a quick look
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from sdcpc_core.arguments import positive_number, size_hw
+from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
+from sdcpc_core.labels import CITYSCAPES
+from sdcpc_core.report import device_name, latency_ms, run_facts, write_report
+from sdcpc_core.streaming import Segmenter, find_device
+from sdcpc_ros.node_process import NodeProcess
+from sdcpc_ros.transport import large_image_environment
+
+NAMESPACE = "/bench"
+ANSWERED = re.compile(r"(\d+) of \d+ frames answered")
+STALLED = f"""
+import rclpy
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+rclpy.init()
+node = Node("stalled")
+node.create_subscription(Image, "{NAMESPACE}/segmentation/label", lambda message: print("heard", flush=True), 10)
+rclpy.spin(node)
+"""
+
+
+@dataclass
+class Run:
+    """Frames sent to one camera topic and labels heard of it, by stamp (ns) on the steady clock (s).
+
+    Attributes:
+        sent_s: when each frame was sent.
+        heard_s: when its label came to the reliable subscriber.
+        best_effort: stamps that came to the best-effort subscriber.
+        foreign: labels whose header is none of those sent.
+    """
+
+    sent_s: dict[int, float] = field(default_factory=dict)
+    heard_s: dict[int, float] = field(default_factory=dict)
+    best_effort: set[int] = field(default_factory=set)
+    foreign: int = 0
+
+    def latencies_ms(self, from_s: float, until_s: float) -> list[float]:
+        """Latencies of the answers that were heard between two times (s)."""
+        return [1e3 * (at - self.sent_s[stamp]) for stamp, at in self.heard_s.items() if from_s <= at < until_s]
+
+
+class Cameras:
+    """Sends frames on camera topics and hears their labels, all serialized: it costs next to nothing."""
+
+    def __init__(self, names: tuple[str, ...], frame_size_hw: tuple[int, int]) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from rclpy.serialization import serialize_message
+        from sensor_msgs.msg import Image
+
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context)
+        self.node = rclpy.create_node("cameras", context=self._context, namespace=NAMESPACE)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.runs = [Run() for _ in names]
+        self._publishers = [self.node.create_publisher(Image, f"{name}image", QoSProfile(depth=5)) for name in names]
+        for name, run in zip(names, self.runs, strict=True):
+            for reliability, hear in (
+                (ReliabilityPolicy.RELIABLE, self._hear_reliable),
+                (ReliabilityPolicy.BEST_EFFORT, self._hear_best_effort),
+            ):
+                qos = QoSProfile(depth=100, reliability=reliability)
+                topic = f"{name}segmentation/label"
+                self.node.create_subscription(Image, topic, lambda raw, r=run, h=hear: h(r, raw), qos, raw=True)
+        height, width = frame_size_hw
+        pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+        image.data.frombytes(pixels.tobytes())
+        image.header.frame_id = "camera"
+        self._raw = bytearray(serialize_message(image))
+        self._stamp_ns = 1_000_000_000
+
+    def wait_for_node(self, timeout_s: float = 180.0) -> None:
+        """Wait until every camera topic has its subscriber and every label topic its publisher."""
+        deadline_s = time.monotonic() + timeout_s
+        while not all(publisher.get_subscription_count() for publisher in self._publishers):
+            if time.monotonic() > deadline_s:
+                raise SystemExit("the node did not start; its log says why")
+            self._executor.spin_once(timeout_sec=0.1)
+        self.spin(2.0)
+
+    def send(self, index: int) -> int:
+        """Send a frame of a camera; gives its stamp (ns)."""
+        self._stamp_ns += 1_000_000
+        # The header comes first: four bytes of encoding, then the stamp.
+        struct.pack_into("<iI", self._raw, 4, *divmod(self._stamp_ns, 1_000_000_000))
+        self.runs[index].sent_s[self._stamp_ns] = time.monotonic()
+        self._publishers[index].publish(bytes(self._raw))
+        return self._stamp_ns
+
+    def count_anew(self) -> Run:
+        """Forget what the first camera sent and heard; nothing is under way after ``ask`` and ``play``."""
+        run = self.runs[0]
+        for seen in (run.sent_s, run.heard_s, run.best_effort):
+            seen.clear()
+        return run
+
+    def play(self, rate_hz: float, seconds: float) -> None:
+        """Send frames of every camera at a rate, one camera after the other within a period, and hear answers."""
+        started_s, count = time.monotonic(), len(self.runs)
+        for number in range(round(rate_hz * seconds) * count):
+            self.spin(started_s + number / (rate_hz * count) - time.monotonic())
+            self.send(number % count)
+        self.spin(2.0)
+
+    def ask(self, number: int) -> None:
+        """Send frames of the first camera one after the other, each when the one before is answered."""
+        for _ in range(number):
+            stamp_ns, deadline_s = self.send(0), time.monotonic() + 10
+            while stamp_ns not in self.runs[0].heard_s and time.monotonic() < deadline_s:
+                self._executor.spin_once(timeout_sec=0.05)
+            self.spin(0.02)
+
+    def spin(self, seconds: float) -> None:
+        """Hear for a while."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left_s)
+
+    def close(self) -> None:
+        """Leave the network."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+    def _hear_reliable(self, run: Run, raw: bytes) -> None:
+        stamp_ns = self._stamp_of(run, raw)
+        run.heard_s.setdefault(stamp_ns, time.monotonic())
+
+    def _hear_best_effort(self, run: Run, raw: bytes) -> None:
+        run.best_effort.add(self._stamp_of(run, raw))
+
+    @staticmethod
+    def _stamp_of(run: Run, raw: bytes) -> int:
+        sec, nanosec = struct.unpack_from("<iI", raw, 4)
+        stamp_ns = sec * 1_000_000_000 + nanosec
+        run.foreign += stamp_ns not in run.sent_s or b"camera\0" not in raw[:32]
+        return stamp_ns
+
+
+@contextmanager
+def cameras_and_node(
+    checkpoint: Path, log: Path, arguments: argparse.Namespace, names: tuple[str, ...] = ("",)
+) -> Iterator[Cameras]:
+    """A node and its cameras, whose topics begin with the names."""
+    parameters = {"checkpoint": str(checkpoint), "device": arguments.device, "precision": arguments.precision}
+    if names != ("",):
+        parameters["cameras"] = f"[{', '.join(name.rstrip('/') for name in names)}]"
+    cameras = Cameras(names, arguments.size)
+    try:
+        with NodeProcess(log, parameters, namespace=NAMESPACE):
+            cameras.wait_for_node()
+            yield cameras
+    finally:
+        cameras.close()
+
+
+def bare_step_ms(checkpoint: Path, arguments: argparse.Namespace, number: int) -> list[float]:
+    """Durations of steps without ROS (ms), in a process like that of the node."""
+    torch.set_flush_denormal(True)
+    segmenter = Segmenter.from_checkpoint(checkpoint, device=arguments.device, precision=arguments.precision)
+    stream, frame = segmenter.stream(), np.random.default_rng(0).integers(0, 256, (*arguments.size, 3), dtype=np.uint8)
+    for stamp in range(5):
+        stream.step(frame, 1 + stamp * 100_000_000)
+    durations = []
+    for stamp in range(5, 5 + number):
+        started_s = time.perf_counter()
+        stream.step(frame, 1 + stamp * 100_000_000)
+        durations.append(1e3 * (time.perf_counter() - started_s))
+    return durations
+
+
+def measure(checkpoint: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
+    """Every figure, by what it says."""
+    steps = max(20, round(arguments.seconds * 2))
+    bare_ms = bare_step_ms(checkpoint, arguments, steps)
+    figures: dict[str, object] = {}
+
+    with cameras_and_node(checkpoint, folder / "asked.log", arguments) as cameras:
+        cameras.ask(5)
+        run = cameras.count_anew()
+        cameras.ask(steps)
+        figures["asked one by one: answered"] = f"{len(run.heard_s)} of {len(run.sent_s)}"
+        asked_ms = [1e3 * (at - run.sent_s[stamp]) for stamp, at in run.heard_s.items()]
+        figures["asked one by one: latency over DDS (ms)"] = latency_ms(asked_ms)
+        figures["of it in the node, by its diagnostics (ms)"] = latency_parts(cameras)
+
+    with cameras_and_node(checkpoint, folder / "rate.log", arguments) as cameras:
+        cameras.play(30.0, 5.0)
+        run = cameras.count_anew()
+        started_s = time.monotonic()
+        cameras.play(30.0, arguments.seconds)
+        tenth_s = max(1.0, arguments.seconds / 60)
+        last_s = max(run.heard_s.values())
+        figures["30 Hz: answers per second"] = round(len(run.heard_s) / (last_s - started_s), 2)
+        figures["30 Hz: latency at the start and at the end (ms, median)"] = [
+            round(median(run.latencies_ms(started_s, started_s + 2 * tenth_s) or [np.nan]), 1),
+            round(median(run.latencies_ms(last_s - 2 * tenth_s, last_s + 1) or [np.nan]), 1),
+        ]
+        figures["30 Hz: answers with a foreign header"] = run.foreign
+        stalled_rate = rate_with_stalled_subscriber(cameras, arguments.seconds / 3)
+        figures["30 Hz, a reliable subscriber stalled: answers per second"] = round(stalled_rate, 2)
+
+    bare_ms += bare_step_ms(checkpoint, arguments, steps)
+    figures["bare step (ms)"] = latency_ms(bare_ms)
+    figures["30 Hz: answers, share of the bare step's"] = round(
+        figures["30 Hz: answers per second"] * median(bare_ms) / 1e3, 3
+    )
+    figures["node overhead (ms, share of the bare step)"] = [
+        round(figures["of it in the node, by its diagnostics (ms)"]["latency, median (ms)"] - median(bare_ms), 1),
+        round(figures["of it in the node, by its diagnostics (ms)"]["latency, median (ms)"] / median(bare_ms) - 1, 3),
+    ]
+
+    names = tuple(f"camera_{number}/" for number in range(6))
+    with cameras_and_node(checkpoint, folder / "six.log", arguments, names) as cameras:
+        cameras.play(10.0, arguments.seconds / 2)
+        counts = [len(run.heard_s) for run in cameras.runs]
+        figures["six cameras at 10 Hz: answers of each"] = counts
+        figures["largest distance from the fair share"] = round(
+            max(abs(count / (sum(counts) / len(counts)) - 1) for count in counts), 3
+        )
+        heard = [sum(counts), sum(len(run.best_effort) for run in cameras.runs)]
+    published = sum(map(int, ANSWERED.findall((folder / "six.log").read_text())))
+    figures["labels published, heard reliably, heard by best effort"] = [published, *heard]
+    return figures
+
+
+def latency_parts(cameras: Cameras) -> dict[str, float]:
+    """Latencies of the last ten seconds as the node tells them (ms)."""
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    told: dict[str, float] = {}
+
+    def take(array: DiagnosticArray) -> None:
+        for status in array.status:
+            told.update({pair.key: float(pair.value) for pair in status.values if pair.key.startswith("latency")})
+
+    cameras.node.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
+    cameras.spin(3.0)
+    return told
+
+
+def rate_with_stalled_subscriber(cameras: Cameras, seconds: float) -> float:
+    """Answers per second at 30 Hz while a reliable subscriber does not read."""
+    (run,) = cameras.runs
+    with subprocess.Popen([sys.executable, "-c", STALLED], stdout=subprocess.PIPE, text=True) as stalled:
+        try:
+            while cameras.node.count_subscribers(f"{NAMESPACE}/segmentation/label") < 3:
+                cameras.spin(0.2)
+            cameras.play(5.0, 3.0)
+            stalled.send_signal(signal.SIGSTOP)
+            before, started_s = len(run.heard_s), time.monotonic()
+            cameras.play(30.0, seconds)
+            return (len(run.heard_s) - before) / (max(run.heard_s.values()) - started_s)
+        finally:
+            stalled.kill()
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="sdcpc_mit_b0", help="random weights, 19 classes (default: %(default)s)")
+    parser.add_argument("--size", type=size_hw, default=(480, 640), help="of the images (default: 480x640)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--seconds", type=positive_number, default=60.0, help="at 30 Hz (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as workspace:
+        folder = Path(workspace)
+        os.environ |= {
+            **large_image_environment(),
+            "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+            "ROS_LOG_DIR": str(folder / "log"),
+        }
+        torch.manual_seed(0)
+        header = CheckpointHeader(arguments.model, {}, CITYSCAPES, arguments.size)
+        checkpoint = folder / "random.safetensors"
+        save_checkpoint(checkpoint, header.build().eval(), header)
+        figures = measure(checkpoint, folder, arguments)
+    for name, figure in figures.items():
+        print(f"{name}: {json.dumps(figure)}")
+    if arguments.json:
+        device = device_name(find_device(arguments.device))
+        write_report(arguments.json, {**run_facts(vars(arguments)), "device": device, **figures})
+
+
+if __name__ == "__main__":
+    main()
