@@ -24,7 +24,7 @@ def answered(arrivals, latency: int) -> list[tuple[str, int, int]]:
 
 def test_the_newest_frame_wins():
     arrivals = [("front", time) for time in (0, 10, 20, 30, 40, 50, 90)]
-    wanted = [(0, 0), (20, 25), (50, 50), (90, 90)]
+    wanted = [(0, 0), (20, 25), (40, 50), (50, 75), (90, 100)]
     assert answered(arrivals, 25) == [("front", *times) for times in wanted]
 
 
