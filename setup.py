@@ -63,6 +63,7 @@ setup(
             "pytest-timeout",
             "hypothesis",
             "PyYAML",
+            "rosbags-image",  # a converter of images to compare with
             "ruff",
             "import-linter",
             "pre-commit",

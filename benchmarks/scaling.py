@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdcpc_core.benchmark.contenders import autocast, build_contender
+from sdcpc_core.benchmark.contenders import build_contender, running
 from sdcpc_core.benchmark.profile import stream_step
 from sdcpc_core.benchmark.roofline import DeviceClock
 from sdcpc_core.benchmark.setting import STREAM, Setting, check_setting
@@ -71,17 +71,14 @@ def main(argv: Sequence[str]) -> None:
             draft.write_text(scaling_page(report), encoding="utf-8")
 
 
-@torch.inference_mode()
 def grow(settings: Sequence[Setting], rounds: int) -> list[dict[str, float]]:
     """Median time (ms) of SSEA and of DSSA, reference work and all, in each setting; the settings take turns."""
     clock = DeviceClock(torch.device(settings[0].device))
-    steps = []
-    for setting in settings:
-        with autocast(setting):
-            steps.append([part for part in stream_step(setting).parts if part.name in sum(MODULES.values(), ())])
+    timed = {name for names in MODULES.values() for name in names}
+    steps = [[part for part in stream_step(setting).parts if part.name in timed] for setting in settings]
     for turn in range(-WARM_UP_ROUNDS, rounds):
         for setting, parts in zip(settings, steps, strict=True):
-            with autocast(setting):
+            with running(setting):
                 for part in parts:
                     time_ms = clock.time_ms(part.run)
                     if turn >= 0:
@@ -136,9 +133,8 @@ def scaling_page(report: Mapping[str, Any]) -> str:
             for x, of in zip(xs(name), report[name], strict=True)
         ]
         table = Table([title, *(f"{module}, ms" for module in MODULES)], rows)
-        sections.append(
-            Section(f"By {title}", [Lines(f"ms by {title}", values, ends, xs(name), from_zero=True), table], note)
-        )
+        lines = Lines(f"ms by {title}", values, ends, xs(name), from_zero=True)
+        sections.append(Section(f"By {title}", [lines, table], note))
     config = report["config"]
     ends = ("the first frames", f"{config['frames']:,} frames")
     memory = Lines("MiB", {"memory": report["memory_mb"]}, ends, from_zero=True)

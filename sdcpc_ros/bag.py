@@ -12,6 +12,7 @@ from sdcpc_core.output import final_place
 from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
 from sdcpc_ros.labelling import PICTURES, RealTime, label_bag
+from sdcpc_ros.truth import add_truth_argument, find_truth
 
 ABSOLUTE_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
 COMPRESSED = "/compressed"
@@ -29,7 +30,6 @@ def bag(argv: list[str]) -> None:
     from sdcpc_core.report import check_report, device_name, run_facts, write_report
     from sdcpc_core.streaming import Segmenter
     from sdcpc_ros.drive_results import check_results, judge, print_figures
-    from sdcpc_ros.truth import find_truth
 
     check_report(arguments.json, out=arguments.out)
     if arguments.report and final_place(arguments.report) == final_place(arguments.out):
@@ -116,21 +116,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="label only what a computer would answer that takes so long for a frame (ms; this computer's time where "
         "none is given), the newest frame first",
     )
-    add_drive_arguments(parser)
+    add_truth_argument(parser)
     parser.add_argument("--report", metavar="FOLDER", type=Path, help="make a page, a video and figures there")
     add_segmenter_arguments(parser)
     add_output_arguments(parser)
     return parser.parse_args(argv)
-
-
-def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what a drive is judged by."""
-    parser.add_argument(
-        "--labels",
-        metavar="TOPIC|FOLDER",
-        help="true labels for mIoU and mVC: a topic of the bag, or a folder of PNG files of class ids, one for each "
-        "frame in the order of their names, or named by stamp (ns); ids beyond the classes are unlabelled",
-    )
 
 
 def _latency(text: str) -> RealTime:

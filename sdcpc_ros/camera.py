@@ -214,10 +214,11 @@ class Camera:
         if self._seen_one:
             return
         self._seen_one = True
-        colours = np.unique(pixels[::4, ::4].reshape(-1, 3), axis=0)
-        if len(colours) <= FEW_COLOURS:
+        red, green, blue = np.moveaxis(pixels[::8, ::8].astype(np.int32), 2, 0)
+        num_colours = len(np.unique(red << 16 | green << 8 | blue))
+        if num_colours <= FEW_COLOURS:
             self._log.warning(
-                f"the first image on {self._inputs.image_topic} has hardly any colours ({len(colours)}): is it a "
+                f"the first image on {self._inputs.image_topic} has hardly any colours ({num_colours}): is it a "
                 "label or mask image, or is the lens covered? The node needs the camera's picture"
             )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 
@@ -210,7 +211,7 @@ def print_files(out: Path, more: Sequence[str]) -> None:
         more: which of ``LIVE_FILES`` are there too.
     """
     table = Table.grid(padding=(0, 3))
-    table.add_column(overflow="fold")
     for name, meaning in (FILES | {name: LIVE_FILES[name] for name in more}).items():
-        table.add_row(str(out / name), meaning)
-    Console().print(table)
+        table.add_row(name, meaning)
+    print(f"{out}:")
+    Console().print(Padding(table, (0, 0, 0, 2)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sdcpc_core.arguments import add_output_arguments, add_segmenter_arguments, positive_number
 from sdcpc_core.errors import ConfigError
-from sdcpc_ros.bag import add_drive_arguments
+from sdcpc_ros.truth import add_truth_argument, find_truth
 
 
 def replay(argv: list[str]) -> None:
@@ -22,7 +22,6 @@ def replay(argv: list[str]) -> None:
     from sdcpc_ros.bag_reader import BagReader
     from sdcpc_ros.drive_results import check_results, judge, print_figures, print_files
     from sdcpc_ros.live import NODE_LOG, RECORDED, RECORDING, Passage, live_facts, own_node, play_live
-    from sdcpc_ros.truth import find_truth
 
     check_report(arguments.json)
     check_results(arguments.out, overwrite=arguments.overwrite)
@@ -67,7 +66,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--duration", metavar="S", type=positive_number, help="play so much, as recorded (default: all)"
     )
-    add_drive_arguments(parser)
+    add_truth_argument(parser)
     running = parser.add_argument_group("a node that runs already, in place of our own")
     running.add_argument(
         "--running",

@@ -1,5 +1,6 @@
 """True labels of a drive, from a topic of its bag or from a folder of PNG files."""
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +11,16 @@ from sdcpc_ros.bag_reader import BagReader
 
 Truth: TypeAlias = str | Mapping[int, Path] | None
 """Name of a topic, or PNG files by the stamp of their frame (ns), or none."""
+
+
+def add_truth_argument(parser: argparse.ArgumentParser) -> None:
+    """Add what a drive is judged by."""
+    parser.add_argument(
+        "--labels",
+        metavar="TOPIC|FOLDER",
+        help="true labels for mIoU and mVC: a topic of the bag, or a folder of PNG files of class ids, one for each "
+        "frame in the order of their names, or named by stamp (ns); ids beyond the classes are unlabelled",
+    )
 
 
 def find_truth(name: str | None, reader: BagReader, topic: str) -> Truth:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 MATRIX_OPTIONS = ("model", "size", "num_classes", "precision", "cameras", "points", "compile", "profile")
 """What a suite brings itself."""
+ROUNDS = {"cpu": 30, "cuda": 100}
+"""By default: as many as end within minutes."""
 
 
 def benchmark(argv: list[str]) -> None:
@@ -33,6 +35,9 @@ def benchmark(argv: list[str]) -> None:
         torch.set_num_threads(arguments.threads)
     wanted = {"cpu": "cpu", "gpu": "cuda"}.get(arguments.suite) if arguments.device == "auto" else None
     device = find_device(wanted or arguments.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    arguments.rounds = arguments.rounds or ROUNDS[device.type]
     cells = _cells(arguments, str(device))
     for cell in cells:
         check_setting(cell.setting)
@@ -185,7 +190,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--suite", choices=SUITES, help="instead of a matrix: what the figures of the project are made of"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=30, help="timed steps of each contender (default: %(default)s)")
+    rounds = "timed steps of each contender (default: {cpu} on the CPU, {cuda} on CUDA)".format(**ROUNDS)
+    parser.add_argument("--rounds", type=int, help=rounds)
     parser.add_argument("--threads", type=int, help="processor threads (default: PyTorch's own choice)")
     parser.add_argument(
         "--minutes", type=positive_number, help="stop after so many with what is measured (default: 9 for --suite gpu)"
@@ -195,7 +201,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--page", metavar="FILE", type=Path, help="draw it as a page (HTML)")
     arguments = parser.parse_args(argv)
-    if arguments.rounds < 1 or (arguments.threads is not None and arguments.threads < 1):
+    if any(number is not None and number < 1 for number in (arguments.rounds, arguments.threads)):
         raise ConfigError("--rounds and --threads must be at least 1")
     if arguments.suite and any(getattr(arguments, name) != parser.get_default(name) for name in MATRIX_OPTIONS):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in MATRIX_OPTIONS)

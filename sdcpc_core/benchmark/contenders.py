@@ -1,6 +1,7 @@
 """What the benchmark times: SD-CPC as clip and as stream, and SegFormer, from bytes to labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 import numpy as np
@@ -58,6 +59,13 @@ def autocast(setting: Setting) -> torch.autocast:
     """What a network runs under at this precision."""
     device_type = torch.device(setting.device).type
     return torch.autocast(device_type, PRECISIONS[setting.precision], enabled=setting.precision != "fp32")
+
+
+@contextmanager
+def running(setting: Setting) -> Iterator[None]:
+    """What the parts of a network run in: at this precision, without gradients."""
+    with torch.inference_mode(), autocast(setting):
+        yield
 
 
 def upsample_then_argmax(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sdcpc_core.benchmark.contenders import (
-    autocast,
     build_contender,
     build_segmenter,
     model_options,
+    running,
     upload,
     upsample_then_argmax,
 )
@@ -44,7 +44,6 @@ class Profile:
     steps: dict[str, SplitStep]
 
 
-@torch.inference_mode()
 def profile(setting: Setting, rounds: int) -> Profile:
     """Split the stream's step and that of SegFormer, ours and the Hugging Face's tuned one, where it has this backbone.
 
@@ -53,10 +52,9 @@ def profile(setting: Setting, rounds: int) -> Profile:
     """
     device = torch.device(setting.device)
     roofline = measure_roofline(device, PRECISIONS[setting.precision])
-    with autocast(setting):
-        steps = {STREAM: stream_step(setting), OWN_SEGFORMER: _own_segformer_step(setting)}
-        if setting.mit_size:
-            steps[SEGFORMER_SDPA] = _hugging_face_step(setting)
+    steps = {STREAM: stream_step(setting), OWN_SEGFORMER: _own_segformer_step(setting)}
+    if setting.mit_size:
+        steps[SEGFORMER_SDPA] = _hugging_face_step(setting)
     whole = {name: build_contender(name, setting) for name in steps}
     pictures, clock = frames(setting), DeviceClock(device)
     for turn in range(-WARM_UP_STEPS, rounds):
@@ -64,7 +62,7 @@ def profile(setting: Setting, rounds: int) -> Profile:
             batch, start_s = next(pictures), time.perf_counter()
             whole[name](batch)
             step_ms = (time.perf_counter() - start_s) * 1e3
-            with autocast(setting):  # once around all parts, as around the step: it remembers the weights it casts
+            with running(setting):  # once around all parts, as around the step: it remembers the weights it casts
                 times_ms = [clock.time_ms(part.run) for part in step.parts]
             if turn >= 0:
                 step.step_ms.append(step_ms)
@@ -82,26 +80,26 @@ def operations(model: str, size_hw: tuple[int, int], num_classes: int, num_point
 
 
 def stream_step(setting: Setting) -> SplitStep:
-    """The stream's step in parts; made under inference mode and autocast."""
+    """The stream's step in parts, which are to be run ``running`` at the setting."""
     model: SDCPC = build_segmenter(setting.model, setting).model
     macs = _macs(setting.model, setting)
     device = torch.device(setting.device)
     pictures = frames(setting)
-    # Two earlier frames, each encoded in a step of its own.
-    far, near = (model.encode(upload(next(pictures), device)).static for _ in range(2))
     # Each stage has one unit that relates the references and one that aligns the target.
     unit_macs = (macs["DSSA stage 1"] + macs["DSSA stage 2"]) // 2
-    step = SplitStep(setting)
-    images = _upload(step, next(pictures))
-    features = step.part("encoder", _encode, model, images, modules=[model.backbone], macs=macs["encoder"])
     static_macs = macs["fusion"] + macs["DCN"] + macs["LA"]
-    static = step.part("SSEA", model.ssea, features, modules=[model.ssea], macs=static_macs)
-    references = step.part(
-        "reference work", model.dssa.align_references, near, far, modules=[model.dssa], macs=unit_macs
-    )
-    aligned = step.part("DSSA", model.dssa.align_target, static, *references, modules=[model.dssa], macs=unit_macs)
-    logits = step.part("head", model.head, aligned, modules=[model.head], macs=macs["head"])
-    _decide(step, _fused_decision, logits)
+    step = SplitStep(setting)
+    with running(setting):
+        # Two earlier frames, each encoded in a step of its own.
+        far, near = (model.encode(upload(next(pictures), device)).static for _ in range(2))
+        images = _upload(step, next(pictures))
+        features = step.part("encoder", _encode, model, images, modules=[model.backbone], macs=macs["encoder"])
+        static = step.part("SSEA", model.ssea, features, modules=[model.ssea], macs=static_macs)
+        dssa = {"modules": [model.dssa], "macs": unit_macs}
+        references = step.part("reference work", model.dssa.align_references, near, far, **dssa)
+        aligned = step.part("DSSA", model.dssa.align_target, static, *references, **dssa)
+        logits = step.part("head", model.head, aligned, modules=[model.head], macs=macs["head"])
+        _decide(step, _fused_decision, logits)
     return step
 
 
@@ -130,10 +128,11 @@ def _segformer_step(
 ) -> SplitStep:
     macs = _macs(f"segformer_{setting.backbone}", setting)
     step = SplitStep(setting)
-    images = _upload(step, next(frames(setting)))
-    features = step.part("encoder", encode, images, modules=[encoder], macs=macs["encoder"])
-    logits = step.part("head", head, features, modules=[head], macs=macs["decoder"])
-    _decide(step, decide, logits)
+    with running(setting):
+        images = _upload(step, next(frames(setting)))
+        features = step.part("encoder", encode, images, modules=[encoder], macs=macs["encoder"])
+        logits = step.part("head", head, features, modules=[head], macs=macs["decoder"])
+        _decide(step, decide, logits)
     return step
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 FILLER_BYTES = 2**30
-FILLERS = 4
+FILLERS = 12
 """Copies that keep a CUDA device busy, some milliseconds, while the calls to be timed are on their way."""
 RUNS = 10
 

@@ -134,6 +134,7 @@ def check_setting(setting: Setting) -> None:
         InputError: frames too small for the network.
     """
     from sdcpc_core.models import MODEL_NAMES
+    from sdcpc_core.models.sdcpc import SDCPCOptions
     from sdcpc_core.models.video_model import check_size
     from sdcpc_core.streaming import PRECISIONS
 
@@ -145,4 +146,6 @@ def check_setting(setting: Setting) -> None:
     for name, value in (("num_classes", setting.num_classes), ("cameras", setting.cameras)):
         if value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1")
+    if setting.num_points is not None:
+        SDCPCOptions(num_points=setting.num_points)
     check_size(setting.size_hw)

@@ -11,6 +11,8 @@ RATIOS = {
     "macs_over_segformer": "multiply-accumulates",
 }
 """What the stream is compared with: the median times of a step, and in the last the work."""
+CONTENDER_HEADS = ("median ms", "middle half", "p99", "frames/s", "processor ms", "peak MiB", "ready s")
+PROFILE_HEADS = ("median ms", "share", "10⁹ MACs", "MB", "floor ms", "reached")
 
 
 def cell_lines(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -21,9 +23,6 @@ def cell_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"stream over {', '.join(ratios)}"
     if "profile" in figures:
         yield from _profile_lines(figures["profile"])
-
-
-CONTENDER_HEADS = ("median ms", "middle half", "p99", "frames/s", "processor ms", "peak MiB", "ready s")
 
 
 def contender_row(of: Mapping[str, Any]) -> list[str]:
@@ -60,9 +59,6 @@ def profile_rows(of: Mapping[str, Any]) -> Iterator[list[str]]:
     reached = f"{of['floor_ms'] / of['sum_ms']:.0%}"
     yield ["all parts", number(of["sum_ms"]), "100%", "", "", number(of["floor_ms"]), reached]
     yield ["the step as a whole", number(of["step_ms"]), *[""] * (len(PROFILE_HEADS) - 1)]
-
-
-PROFILE_HEADS = ("median ms", "share", "10⁹ MACs", "MB", "floor ms", "reached")
 
 
 def roofline_text(roofline: Mapping[str, Any]) -> str:

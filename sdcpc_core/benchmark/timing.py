@@ -62,9 +62,9 @@ def time_cell(cell: Cell, rounds: int, *, end_s: float = float("inf")) -> dict[s
         if turn >= FEWEST_ROUNDS and time.monotonic() > end_s:
             break
         for name in list(steps)[:: 1 if turn % 2 else -1]:
-            pair = next(pictures)
+            batch = next(pictures)
             wall_s, cpu_s = time.perf_counter(), time.process_time()
-            steps[name](pair)
+            steps[name](batch)
             samples[name].wall_ms.append((time.perf_counter() - wall_s) * 1e3)
             samples[name].cpu_ms.append((time.process_time() - cpu_s) * 1e3)
     if not setting.device.startswith("cuda"):

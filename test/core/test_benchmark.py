@@ -15,6 +15,7 @@ from torch import nn
 
 from sdcpc_core.benchmark import timing
 from sdcpc_core.benchmark.command import benchmark
+from sdcpc_core.benchmark.contenders import running
 from sdcpc_core.benchmark.figures import contender_figures, ratios
 from sdcpc_core.benchmark.parts import PartOfStep, SplitStep
 from sdcpc_core.benchmark.profile import stream_step
@@ -170,8 +171,8 @@ def check_profile(cell: dict) -> None:
 def test_the_parts_of_a_step_are_the_step():
     """Each part works on what the part before it made, and the last one's labels are those of the model."""
     torch.manual_seed(0)
-    with torch.inference_mode():
-        step = stream_step(SMALL)
+    step = stream_step(SMALL)
+    with running(SMALL):
         parts = {part.name: part for part in step.parts}
         static, related, refined = parts["DSSA"].run.args
         assert torch.equal(parts["SSEA"].run(), static)

@@ -146,15 +146,9 @@ def test_growth_is_measured_and_drawn(tmp_path, monkeypatch, capsys):
         assert all(of[module] > 0 for of in figures[name] for module in ("SSEA", "DSSA"))
     assert len(figures["memory_mb"]) == 12
     assert min(figures["memory_mb"]) > 50
-    text = check_page(page.read_text()).text
-    assert {
-        "By pixels",
-        "By attention points P",
-        "By cameras in one step",
-        "12 frames",
-        "4,096",
-        "ms by pixels",
-    } <= set(text)
+    text = set(check_page(page.read_text()).text)
+    assert {"By pixels", "By attention points P", "By cameras in one step", "ms by pixels", "4,096"} <= text
+    assert "12 frames" in text
     assert "grows as pixels^" in capsys.readouterr().out
 
 

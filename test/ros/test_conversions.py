@@ -85,6 +85,24 @@ def test_half_planes_lie_below_the_picture(encoding, chroma):
     assert np.abs(converted.astype(int) - FLAT_RGB).max() <= 2
 
 
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        *("rgb8", "bgr8", "rgba8", "bgra8", "mono8", "yuv422", "uyvy", "yuv422_yuy2", "yuyv"),
+        *("bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"),
+    ],
+)
+def test_pixels_are_those_of_another_converter(encoding):
+    peer = pytest.importorskip("rosbags.image")
+    bytes_per_pixel = {"rgba8": 4, "bgra8": 4, "mono8": 1, "rgb8": 3, "bgr8": 3}.get(
+        encoding, 1 if encoding.startswith("bayer") else 2
+    )
+    noise = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH * bytes_per_pixel), dtype=np.uint8)
+    picture = message(noise, encoding)
+    theirs = peer.message_to_cvimage(SimpleNamespace(**vars(picture) | {"data": noise.reshape(-1)}), "rgb8")
+    assert np.array_equal(image_to_rgb(picture), theirs)
+
+
 @pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
 def test_depth_is_told_so(rgb, encoding):
     with pytest.raises(InputError, match="depth"):

@@ -64,7 +64,8 @@ def node_parameters(node) -> dict:
     """What the launch file itself sets, beside the parameter file."""
     path, is_file = node._Node__expanded_parameter_arguments[-1]
     assert is_file
-    (by_node,) = yaml.safe_load(Path(path).read_text()).values()
+    # Not safe_load: launch writes lists as tuples of Python, a tag that ROS does not look at.
+    (by_node,) = yaml.full_load(Path(path).read_text()).values()
     return by_node["ros__parameters"]
 
 
@@ -95,7 +96,7 @@ def test_several_cameras_are_remapped_one_by_one(visit):
     ]
     parameters = node_parameters(node)
     assert parameters == {
-        "cameras": ["/front", "rear"],
+        "cameras": ("/front", "rear"),
         "edit_depth": True,
         "autostart": False,
         "use_sim_time": False,
