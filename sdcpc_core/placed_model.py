@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from sdcpc_core.models.video_model import MIN_SIDE, AlignedReferences, FrameStat
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STRIDE = 8
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class PlacedModel:
@@ -51,7 +53,7 @@ class PlacedModel:
         self._working_size_hw = working_size_hw
         self._on_cuda = device.type == "cuda"
         model = model.eval().to(device, memory_format=torch.channels_last)
-        self._model = model if precision == "fp32" else _cast_once(model, self._dtype)
+        self._model = cast_once(model, self._dtype)
         graphs = self._on_cuda and cuda_graphs
         self._call = RecordedCalls(CudaGraphRecorder(device)) if graphs else _call_directly
 
@@ -134,8 +136,10 @@ def _call_directly(function: Callable[..., Any], *inputs: Any) -> Any:
     return function(*inputs)
 
 
-def _cast_once(model: VideoModel, dtype: torch.dtype) -> VideoModel:
-    """Copy a network, with those weights in ``dtype`` that autocast would cast at every step."""
+def cast_once(model: Network, dtype: torch.dtype) -> Network:
+    """A copy of a network with those weights in ``dtype`` that autocast would cast at every step; in float32 itself."""
+    if dtype is torch.float32:
+        return model
     model = copy.deepcopy(model)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):

@@ -186,7 +186,8 @@ class Segmenter:
             num_streams: the most that will be stepped together.
         """
         black = np.zeros((*size_hw, 3), np.uint8)
-        for batch in range(1, num_streams + 1):
+        # A graph is of one number of streams; the CPU sets nothing up that knows it.
+        for batch in range(1, num_streams + 1) if self.device.type == "cuda" else (1,):
             streams = [self.stream() for _ in range(batch)]
             for stamp_ns, with_confidence in ((1, False), (2, True)):
                 frames = [StreamFrame(stream, black, stamp_ns) for stream in streams]

@@ -84,6 +84,8 @@ class CameraRig:
             if self._stopping:
                 return
             self._take_turn()
+            if not self._something_to_do.is_set():
+                self._prepare()
 
     def _take_turn(self) -> None:
         turns = [(camera, camera.take()) for camera in self.cameras]
@@ -97,6 +99,13 @@ class CameraRig:
             # The worker outlives whatever one turn does to it.
             if self._node.context.ok():
                 self._node.get_logger().error(traceback.format_exc())
+
+    def _prepare(self) -> None:
+        try:
+            self._segmenter.prepare(camera.stream for camera in self.cameras)
+        except Exception:
+            # The next frame meets the same trouble, and says so as its own.
+            self._node.get_logger().debug(traceback.format_exc())
 
     def _answer(self, readings: Sequence[Reading]) -> None:
         if not readings:

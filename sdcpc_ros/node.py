@@ -128,7 +128,7 @@ class SegmentationNode(LifecycleNode):
             working_size_hw=parameters.working_size if any(parameters.working_size) else None,
         )
         check_settings(parameters, self._segmenter)
-        self._segmenter.warm_up(self._segmenter.working_size_hw)
+        self._segmenter.warm_up(self._segmenter.working_size_hw, num_streams=len(parameters.cameras))
         labels = self._segmenter.labels
         for camera in parameters.cameras:
             self._outputs[camera] = SegmentationOutputs(self, labels, camera, with_depth=parameters.edit_depth)

@@ -7,6 +7,7 @@ import torch
 from sdcpc_core.benchmark.setting import Setting
 from sdcpc_core.errors import ConfigError, MissingDependencyError
 from sdcpc_core.models.mit import MIT_SIZES
+from sdcpc_core.placed_model import PRECISIONS, cast_once
 
 if TYPE_CHECKING:
     from transformers import SegformerForSemanticSegmentation
@@ -18,8 +19,8 @@ def hugging_face_segformer(
     """Build it with random weights.
 
     Args:
-        setting: backbone, K and device.
-        tuned: with PyTorch's fused attention and channels last; otherwise as it comes.
+        setting: backbone, K, device and precision.
+        tuned: with PyTorch's fused attention, channels last, and weights cast once; otherwise as it comes.
 
     Returns:
         The network on the device, and the layout to give it images in.
@@ -45,4 +46,4 @@ def hugging_face_segformer(
     )
     layout = torch.channels_last if tuned else torch.contiguous_format
     model = SegformerForSemanticSegmentation(config).eval().to(setting.device, memory_format=layout)
-    return model, layout
+    return cast_once(model, PRECISIONS[setting.precision]) if tuned else model, layout

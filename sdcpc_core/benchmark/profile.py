@@ -28,7 +28,7 @@ from sdcpc_core.models.normalization import ImageNormalization
 from sdcpc_core.models.sdcpc import SDCPC
 from sdcpc_core.models.segformer import SegFormer
 from sdcpc_core.ops.upsample_argmax import upsample_argmax
-from sdcpc_core.streaming import PRECISIONS
+from sdcpc_core.placed_model import PRECISIONS, cast_once
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def operations(model: str, size_hw: tuple[int, int], num_classes: int, num_point
 
 def stream_step(setting: Setting) -> SplitStep:
     """The stream's step in parts, which are to be run ``running`` at the setting."""
-    model: SDCPC = build_segmenter(setting.model, setting).model
+    model: SDCPC = _network(setting.model, setting)
     macs = _macs(setting.model, setting)
     device = torch.device(setting.device)
     pictures = frames(setting)
@@ -103,8 +103,12 @@ def stream_step(setting: Setting) -> SplitStep:
     return step
 
 
+def _network(name: str, setting: Setting) -> SDCPC | SegFormer:
+    return cast_once(build_segmenter(name, setting).model, PRECISIONS[setting.precision])
+
+
 def _own_segformer_step(setting: Setting) -> SplitStep:
-    model: SegFormer = build_segmenter(f"segformer_{setting.backbone}", setting).model
+    model: SegFormer = _network(f"segformer_{setting.backbone}", setting)
     return _segformer_step(setting, partial(_encode, model), model.backbone, model.decode_head, _fused_decision)
 
 
