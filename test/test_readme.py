@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -29,12 +28,6 @@ def test_every_command_exists():
 def test_every_make_target_exists():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
-
-
-def test_every_parameter_of_the_node_is_named():
-    config = yaml.safe_load((ROOT / "config" / "segmentation.yaml").read_text())
-    for name in config["/**"]["ros__parameters"]:
-        assert f"`{name}`" in README
 
 
 @pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md"], ids=lambda page: page.name)

@@ -21,8 +21,9 @@ def test_every_argument_has_a_description():
 
 
 def test_the_command_it_starts_is_one(monkeypatch, tmp_path):
-    launch = pytest.importorskip("launch")
+    pytest.importorskip("launch_ros")  # of launch alone there is a folder here
     import ament_index_python.packages
+    import launch
 
     for name in ("get_package_share_directory", "get_package_prefix"):
         monkeypatch.setattr(ament_index_python.packages, name, lambda package: str(tmp_path))

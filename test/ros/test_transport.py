@@ -50,7 +50,7 @@ def test_the_profile_is_there_under_the_name_the_distribution_reads(monkeypatch,
 
 def test_isolation_takes_nothing_from_the_environment_and_gives_it_back(monkeypatch, tmp_path):
     pytest.importorskip("rclpy")
-    from sdcpc_ros.replay import isolated_ros
+    from sdcpc_ros.player import isolated_ros
 
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
     monkeypatch.setenv("ROS_DISCOVERY_SERVER", "robot:11811")
