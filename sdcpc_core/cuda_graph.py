@@ -42,8 +42,8 @@ class RecordedCalls:
         capacity: recordings kept; the one that has not been used for longest goes first.
     """
 
-    CAPACITY = 24
-    """Eight combinations of batch and frame size, of a network in three parts."""
+    CAPACITY = 96
+    """32 combinations of batch and frame size, of a network in three parts."""
 
     def __init__(self, record: Recorder, capacity: int = CAPACITY) -> None:
         self._record = record
@@ -105,8 +105,14 @@ class CudaGraphRecorder:
             for _ in range(self.WARM_UP_RUNS):
                 function(*buffers)
             graph = torch.cuda.CUDAGraph()
-            # Other threads may use the device meanwhile, as long as this one does nothing but record.
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                outputs = function(*buffers)
+            # cuBLAS keeps a workspace for each stream, which torch.compile and the end of any graph of the stream free.
+            # Cleared before, it comes from the pool, which lives as long as the graph; after, nobody else finds it.
+            torch._C._cuda_clearCublasWorkspaces()
+            try:
+                # Other threads may use the device meanwhile, as long as this one does nothing but record.
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                    outputs = function(*buffers)
+            finally:
+                torch._C._cuda_clearCublasWorkspaces()
         torch.cuda.current_stream().wait_stream(self._stream)
         return Recording(buffers, outputs, graph.replay)

@@ -10,13 +10,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sdcpc_core.benchmark.hugging_face import hugging_face_segformer
-from sdcpc_core.benchmark.setting import CLIP, HUGGING_FACE, OWN_SEGFORMER, SEGFORMER_COMPILED, SEGFORMER_EAGER, Setting
+from sdcpc_core.benchmark.setting import (
+    CLIP,
+    HUGGING_FACE,
+    OWN_SEGFORMER,
+    SEGFORMER_COMPILED,
+    SEGFORMER_EAGER,
+    SEGFORMER_SDPA,
+    Setting,
+)
+from sdcpc_core.cuda_graph import CudaGraphRecorder, RecordedCalls
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import build_model
 from sdcpc_core.models.normalization import ImageNormalization
 from sdcpc_core.ops.upsample_argmax import upsample_argmax
+from sdcpc_core.placed_model import PRECISIONS, cast_once
 from sdcpc_core.reference_cache import NS_PER_S
-from sdcpc_core.streaming import PRECISIONS, Segmenter, StreamFrame
+from sdcpc_core.streaming import Segmenter, StreamFrame
 
 FRAME_RATE_HZ = 15
 
@@ -55,10 +65,14 @@ def upload(frames: Sequence[np.ndarray], device: torch.device) -> Tensor:
     return torch.from_numpy(batch).to(device).permute(0, 3, 1, 2)
 
 
-def autocast(setting: Setting) -> torch.autocast:
-    """What a network runs under at this precision."""
-    device_type = torch.device(setting.device).type
-    return torch.autocast(device_type, PRECISIONS[setting.precision], enabled=setting.precision != "fp32")
+def autocast(setting: Setting, *, remembers_casts: bool = True) -> torch.autocast:
+    """What a network runs under at this precision; in a graph it must not remember what it casts."""
+    return torch.autocast(
+        torch.device(setting.device).type,
+        PRECISIONS[setting.precision],
+        enabled=setting.precision != "fp32",
+        cache_enabled=remembers_casts,
+    )
 
 
 @contextmanager
@@ -87,7 +101,7 @@ def _stream(segmenter: Segmenter, cameras: int) -> Step:
 
 
 def _clip(segmenter: Segmenter, setting: Setting) -> Step:
-    model, device = segmenter.model, segmenter.device
+    model, device = cast_once(segmenter.model, PRECISIONS[setting.precision]), segmenter.device
 
     @torch.inference_mode()
     def step(frames: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
@@ -104,16 +118,19 @@ def _hugging_face(name: str, setting: Setting) -> Step:
     device, tuned = torch.device(setting.device), name != SEGFORMER_EAGER
     model, layout = hugging_face_segformer(setting, tuned=tuned)
     if name == SEGFORMER_COMPILED:
-        # Of an earlier cell's network nothing is of use, and PyTorch stops compiling after a number of them.
-        torch.compiler.reset()
         model = torch.compile(model, mode="reduce-overhead" if device.type == "cuda" else None)
     normalize = ImageNormalization().to(device)
+    # The tuned peer is replayed as a graph, as the stream is; compiled, it has graphs of its own.
+    recorded = RecordedCalls(CudaGraphRecorder(device)) if name == SEGFORMER_SDPA and device.type == "cuda" else None
+
+    def forward(pixels: Tensor) -> Tensor:
+        with autocast(setting, remembers_casts=recorded is None):
+            return model(pixels).logits
 
     @torch.inference_mode()
     def step(frames: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         pixels = normalize(upload(frames, device)).contiguous(memory_format=layout)
-        with autocast(setting):
-            logits = model(pixels).logits
+        logits = recorded(forward, pixels) if recorded else forward(pixels)
         return upsample_then_argmax(logits, setting.size_hw).cpu().numpy()
 
     return step

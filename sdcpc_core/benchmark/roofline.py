@@ -64,6 +64,7 @@ class DeviceClock:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._on_cuda = device.type == "cuda"
         if self._on_cuda:
             self._filler = torch.zeros(2, FILLER_BYTES, dtype=torch.uint8, device=device)
@@ -77,9 +78,9 @@ class DeviceClock:
         for _ in range(FILLERS):
             self._filler[0].copy_(self._filler[1])
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
+        start.record(torch.cuda.current_stream(self._device))
         function()
-        end.record()
+        end.record(torch.cuda.current_stream(self._device))
         end.synchronize()
         return start.elapsed_time(end)
 

@@ -1,5 +1,6 @@
 """Contenders timed in turn, so that a change of the machine's speed meets all alike."""
 
+import gc
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from sdcpc_core.benchmark.contenders import Step, build_contender
-from sdcpc_core.benchmark.setting import Cell, Setting
+from sdcpc_core.benchmark.setting import SEGFORMER_COMPILED, Cell, Setting
 from sdcpc_core.errors import SdcpcError
 
 WARM_UP_STEPS = 8
@@ -91,6 +92,9 @@ def _made_ready(name: str, setting: Setting, samples: Samples) -> Step | None:
     """Build a contender and warm it up; None where that fails."""
     on_cuda = setting.device.startswith("cuda")
     pictures = frames(setting)
+    if name == SEGFORMER_COMPILED:
+        # Of an earlier cell's network nothing is of use, and PyTorch stops compiling after a number of them.
+        torch.compiler.reset()
     before_mb = _start_of_allocation_mb(setting.device) if on_cuda else 0.0
     start_s = time.perf_counter()
     try:
@@ -111,6 +115,8 @@ def _made_ready(name: str, setting: Setting, samples: Samples) -> Step | None:
 
 
 def _start_of_allocation_mb(device: str) -> float:
+    # What earlier contenders left must not be freed while this one is measured.
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device) / 2**20
