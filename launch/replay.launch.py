@@ -48,7 +48,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def _replay(context: LaunchContext) -> list[ExecuteProcess | RegisterEventHandler]:
     # An argument left empty is the command's own default.
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("topic", "labels", "checkpoint")}
+    given = {name: LaunchConfiguration(name).perform(context) for name in ("topic", "labels", "checkpoint", "device")}
     options = [word for name, value in given.items() if value for word in (f"--{name}", value)]
     command = Path(get_package_prefix("sdcpc_ros")) / "lib" / "sdcpc_ros" / "sdcpc"
     player = ExecuteProcess(

@@ -12,7 +12,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from sdcpc_ros.transport import large_image_environment, transport_is_chosen
 
-OVERRIDES = ("checkpoint", "device", "precision", "image_transport", "mask_preset")
+OVERRIDES = ("checkpoint", "device", "precision", "image_transport", "mask_preset", "mask_polarity", "mask_for_skipped")
 """Parameters that have an argument of their name, which overrides the parameter file unless it is empty."""
 
 
@@ -44,6 +44,12 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("image_transport", default_value="", description=f"raw, compressed{as_file}"),
         DeclareLaunchArgument(
             "mask_preset", default_value="", description=f"cuvslam, nvblox, openvins, stella_vslam{as_file}"
+        ),
+        DeclareLaunchArgument("mask_polarity", default_value="", description=f"dynamic_white, dynamic_black{as_file}"),
+        DeclareLaunchArgument(
+            "mask_for_skipped",
+            default_value="",
+            description=f"mask of images that are not answered: last, none{as_file}",
         ),
         DeclareLaunchArgument(
             "params_file", default_value=str(config / "segmentation.yaml"), description="parameters of the node"

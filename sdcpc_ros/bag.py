@@ -38,6 +38,9 @@ def bag(argv: list[str]) -> None:
     writer = BagWriter(arguments.out, overwrite=arguments.overwrite)
     with BagReader(arguments.bag) as reader:
         topics = reader.image_topics(arguments.topic)
+        places = _places(arguments.report, topics)
+        for place in places.values():
+            check_results(place, overwrite=arguments.overwrite)
         prefixes = _prefixes(topics, arguments.prefix)
         truths = {topic: find_truth(arguments.labels, reader, topic) for topic in topics}
         segmenter = Segmenter.from_checkpoint(
@@ -65,18 +68,29 @@ def bag(argv: list[str]) -> None:
     }
     figures = {}
     for topic, camera in run.cameras.items():
-        out = arguments.report
-        if out and len(topics) > 1:
-            out = out / topic.strip("/").replace("/", "_")
         label_topic = f"{prefixes[topic]}/label"
         figures[topic] = judge(
-            arguments.out, topic, label_topic, truths[topic], segmenter.labels, camera, {**facts, "topic": topic}, out
+            arguments.out,
+            topic,
+            label_topic,
+            truths[topic],
+            segmenter.labels,
+            camera,
+            {**facts, "topic": topic},
+            places[topic],
         )
         print_figures(f"{topic}, {facts['mode']}", figures[topic])
     if arguments.json:
         # What a single camera came to is told flat, as everywhere.
         of_cameras = {"topic": topics[0], **figures[topics[0]]} if len(topics) == 1 else {"topics": figures}
         write_report(arguments.json, {**facts, **of_cameras})
+
+
+def _places(report: Path | None, topics: Sequence[str]) -> dict[str, Path | None]:
+    """Where the report of each topic goes: of several, in a folder for each."""
+    if report is None or len(topics) == 1:
+        return dict.fromkeys(topics, report)
+    return {topic: report / topic.strip("/").replace("/", "_") for topic in topics}
 
 
 def _prefixes(topics: Sequence[str], prefix: str | None) -> dict[str, str]:

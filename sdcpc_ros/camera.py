@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage
 
 from sdcpc_core.errors import InputError
 from sdcpc_core.models.video_model import check_size
-from sdcpc_core.streaming import Segmenter, StepResult, StreamFrame
+from sdcpc_core.streaming import ResetReason, Segmenter, StepResult, StreamFrame
 from sdcpc_ros.camera_inputs import CameraInputs
 from sdcpc_ros.compressed import compressed_to_rgb
 from sdcpc_ros.conversions import image_to_rgb, stamp_to_ns
@@ -88,6 +88,7 @@ class Camera:
         self._settings = settings
         self._wake = wake
         self._next_due_s = 0.0
+        self._quiet_until_s: dict[str, float] = {}
         self._reset_reason: str | None = None
         self._silence: str | None = None
         self._seen_one = False
@@ -106,6 +107,8 @@ class Camera:
         if stream_options(settings) != stream_options(self._settings):
             self.stream = self._segmenter.stream(**stream_options(settings))
         self.masks.apply(settings)
+        if settings.max_rate_hz != self._settings.max_rate_hz:
+            self._next_due_s = 0.0
         self._settings = settings
 
     def reset(self, reason: str) -> None:
@@ -165,6 +168,8 @@ class Camera:
         started_s = time.monotonic()
         if result.reset is not None:
             self.health.reset(result.reset.value)
+            if result.reset is ResetReason.JUMP_BACK:
+                self.masks.clear()
         self._outputs.publish(reading.header, reading.frame.frame, result, self._settings.overlay_alpha)
         self.masks.answer(reading.header, result.label_map)
         done_s = time.monotonic()
@@ -176,7 +181,7 @@ class Camera:
         # After a shutdown, publishing is bound to fail.
         if self._node.context.ok():
             self.health.failed(time.monotonic())
-            self._log.error(f"frame{self._of_camera} lost: {reason}", throttle_duration_sec=REPEAT_S)
+            self._say(self._log.error, f"frame{self._of_camera} lost", reason)
             self.masks.skip([reading.header])
 
     def _on_image(self, message: Any) -> None:
@@ -223,7 +228,14 @@ class Camera:
             )
 
     def _complain(self, what: str, reason: str) -> None:
-        self._log.warning(f"{what}{self._of_camera} skipped: {reason}", throttle_duration_sec=REPEAT_S)
+        self._say(self._log.warning, f"{what}{self._of_camera} skipped", reason)
+
+    def _say(self, log: Callable[[str], object], trouble: str, reason: str) -> None:
+        # Not rclpy's own throttle: it is one for all cameras, so that of several only the first would be heard.
+        now_s = time.monotonic()
+        if now_s >= self._quiet_until_s.get(trouble, 0.0):
+            self._quiet_until_s[trouble] = now_s + REPEAT_S
+            log(f"{trouble}: {reason}")
 
     @property
     def _of_camera(self) -> str:

@@ -84,8 +84,7 @@ class CameraRig:
             if self._stopping:
                 return
             self._take_turn()
-            if not self._something_to_do.is_set():
-                self._prepare()
+            self._prepare()
 
     def _take_turn(self) -> None:
         turns = [(camera, camera.take()) for camera in self.cameras]
@@ -102,7 +101,10 @@ class CameraRig:
 
     def _prepare(self) -> None:
         try:
-            self._segmenter.prepare(camera.stream for camera in self.cameras)
+            for camera in self.cameras:
+                if self._something_to_do.is_set():
+                    return
+                self._segmenter.prepare([camera.stream])
         except Exception:
             # The next frame meets the same trouble, and says so as its own.
             self._node.get_logger().debug(traceback.format_exc())

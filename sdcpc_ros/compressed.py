@@ -28,7 +28,10 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     # The camera's own orientation is what labels must match, whatever the picture's EXIF says.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(data, flags) if data.size else None
+    try:
+        pixels = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # the header claims a size that OpenCV refuses
+        pixels = None
     if pixels is None:
         raise InputError(f"compressed image of format {message.format!r} is no readable JPEG or PNG")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)

@@ -154,7 +154,7 @@ def label_bag(
     run.seconds = time.monotonic() - started_s
     for topic, camera in run.cameras.items():
         if not camera.answered:
-            raise InputError(f"no frame on {topic} is usable: {'; '.join(camera.bad_frames)}")
+            raise InputError(f"no frame on {topic} is usable: {'; '.join(camera.bad_frames) or 'none can be read'}")
     return run
 
 

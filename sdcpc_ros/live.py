@@ -110,7 +110,9 @@ def find_stretch(source: Path, topic: str, passage: Passage) -> Stretch:
         InputError: it holds no frame, or none that the node can answer.
     """
     with BagReader(source) as reader:
-        first_ns = next(bag_ns for _, bag_ns, _ in reader.messages(topic))
+        first_ns = next((bag_ns for _, bag_ns, _ in reader.messages(topic)), None)
+        if first_ns is None:
+            raise InputError(f"no frame on {topic} can be read: {reader.damage or 'the bag is broken'}")
         begin_ns = first_ns + round(passage.start_s * NS_PER_S)
         # Without limits other topics are copied from the very first message to the last.
         start_ns = begin_ns if passage.start_s else None

@@ -143,7 +143,7 @@ class Player:
         return future.result().current_state.label
 
     def _connected(self) -> bool:
-        answers = (self._node.count_publishers(f"{self._namespace}/segmentation/{name}") for name in self._outputs)
+        answers = (self._node.count_publishers(f"segmentation/{name}") for name in self._outputs)
         return self._camera.get_subscription_count() > 0 and all(answers)
 
     def play(
@@ -214,6 +214,9 @@ class Player:
             self._spin_until(time.monotonic() + min(left_s - CLOCK_PERIOD_S / 2, CLOCK_PERIOD_S))
             self._tell_time(now_ns())
         self._spin_until(due_s)
+        # Late or not, what has arrived is received now.
+        for _ in self._outputs:
+            self._executor.spin_once(timeout_sec=0)
 
     def _tell_time(self, bag_ns: int) -> None:
         self._clock.publish(Clock(clock=ns_to_stamp(bag_ns)))

@@ -52,7 +52,7 @@ def moments(path: str | Path, labels: LabelSet, topic: str, label_topic: str, tr
     """
     with BagReader(path) as frames, BagReader(path) as answers, BagReader(path) as truths:
         answer_of = _ByStamp(answers, label_topic)
-        truth_of = _ByStamp(truths, truth) if isinstance(truth, str) else None
+        truth_of = _ByStamp(truths, truth, every_loop=True) if isinstance(truth, str) else None
         held, held_ns = None, 0
         for connection, bag_ns, raw in frames.messages(topic):
             try:
@@ -77,7 +77,10 @@ def moments(path: str | Path, labels: LabelSet, topic: str, label_topic: str, tr
 class _ByStamp:
     """Label images of one topic, taken one by one by the stamps of the frames they belong to."""
 
-    def __init__(self, reader: BagReader, topic: str) -> None:
+    def __init__(self, reader: BagReader, topic: str, *, every_loop: bool = False) -> None:
+        # Whether each loop has the same messages: then a stamp later than the last one passed is of this loop.
+        self._every_loop = every_loop
+        self._passed_ns = -1
         # A topic of this name in somebody's own bag may carry anything.
         self._messages = (
             (bag_ns, with_stamp(raw, bag_ns))
@@ -88,12 +91,20 @@ class _ByStamp:
 
     def take(self, stamp_ns: int, bag_ns: int) -> np.ndarray | None:
         # In a loop stamps begin anew: what was recorded later may belong to a later frame whatever its stamp.
-        while self._next is not None and stamp_of(self._next[1]) < stamp_ns and self._next[0] < bag_ns:
-            self._next = next(self._messages, None)
+        while (
+            self._next is not None
+            and stamp_of(self._next[1]) < stamp_ns
+            and (self._next[0] < bag_ns or (self._every_loop and stamp_of(self._next[1]) > self._passed_ns))
+        ):
+            self._pop()
         if self._next is None or stamp_of(self._next[1]) != stamp_ns:
             return None
+        return _label_map(self._pop())
+
+    def _pop(self) -> bytes:
         (_, raw), self._next = self._next, next(self._messages, None)
-        return _label_map(raw)
+        self._passed_ns = stamp_of(raw)
+        return raw
 
 
 def _label_map(raw: bytes) -> np.ndarray | None:

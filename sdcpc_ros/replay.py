@@ -1,6 +1,7 @@
 """The command ``sdcpc replay``: a bag played live to the node, and how it kept up."""
 
 import argparse
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def replay(argv: list[str]) -> None:
         (topic,) = reader.image_topics([arguments.topic] if arguments.topic else [])
         truth = find_truth(arguments.labels, reader, topic)
         damage = reader.damage
+    for name in (topic, arguments.labels):
+        if name in RECORDED.values():
+            raise ConfigError(
+                f"{name} is where the recording keeps the new answers; label the bag with another --prefix"
+            )
+    if damage:
+        print(f"warning: {arguments.bag}: {damage}; what can be read of it is played", file=sys.stderr)
     make_folder(arguments.out)
     with nullcontext() if is_running else own_node(arguments, checkpoint) as node:
         run = play_live(

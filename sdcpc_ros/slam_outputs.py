@@ -111,7 +111,7 @@ def without_dynamic(depth: Any, dynamic: np.ndarray) -> Any:
     if item_bytes is None:
         raise InputError(f"encoding {depth.encoding!r} is no depth image; supported are {', '.join(DEPTH_BYTES)}")
     height, width = dynamic.shape
-    if depth.height * width != depth.width * height:
+    if not depth.height or depth.height * width != depth.width * height:
         raise InputError(
             f"depth of {depth.width}x{depth.height} pixels is not registered to an image of {width}x{height}; "
             "use the depth topic that is aligned to the colour camera"

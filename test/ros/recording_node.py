@@ -96,6 +96,9 @@ class Segmenter:
         self.streams.append(stream)
         return stream
 
+    def prepare(self, streams):
+        """There is nothing to do ahead."""
+
     def step_batch(self, frames, *, with_confidence):
         self.batches.append([frame.stamp_ns for frame in frames])
         self.gate()

@@ -12,7 +12,15 @@ from sdcpc_ros.transport import large_image_environment
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / "launch" / "segmentation.launch.py"
 INPUTS = ["image", "camera_info", "depth", "cameras"]
-OVERRIDES = ["checkpoint", "device", "precision", "image_transport", "mask_preset"]
+OVERRIDES = [
+    "checkpoint",
+    "device",
+    "precision",
+    "image_transport",
+    "mask_preset",
+    "mask_polarity",
+    "mask_for_skipped",
+]
 ARGUMENTS = [
     *INPUTS,
     *OVERRIDES,

@@ -39,6 +39,7 @@ def test_the_command_it_starts_is_one(monkeypatch, tmp_path):
         "topic": "/a",
         "labels": "",
         "checkpoint": "",
+        "device": "",
     }
     context.launch_configurations.update(given)
     player, _ = module._replay(context)
