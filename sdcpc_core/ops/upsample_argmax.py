@@ -1,5 +1,7 @@
 """Bilinear upsampling and decision in one step: K x H x W floats are never stored."""
 
+from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -8,8 +10,8 @@ from torch import Tensor
 
 from sdcpc_core.ops.kernels import takes
 
-_BAND_ELEMENTS = 2**21
-"""Upsampled logits held at a time, about what a processor's cache holds."""
+_TILE_ELEMENTS = 2**18
+"""Upsampled logits held at a time, about what the cache next to a processor core holds."""
 
 
 class Decision(NamedTuple):
@@ -41,28 +43,38 @@ def upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_confidence
 
 
 def plain_upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_confidence: bool = False) -> Decision:
-    """Define ``upsample_argmax``, which runs it where there is no kernel: a band of rows at a time."""
-    batch, num_classes, _, _ = logits.shape
+    """Define ``upsample_argmax``, which runs it where there is no kernel: a tile after the other."""
+    batch, num_classes, rows_in, _ = logits.shape
     height, width = size_hw
-    logits = logits.float()
+    # No number wins over all, as in ``max``; it must not spread to classes beside it.
+    logits = logits.float().nan_to_num(nan=torch.finfo(torch.float32).max).contiguous()
     label_map = logits.new_empty((batch, height, width), dtype=torch.uint8 if num_classes <= 256 else torch.int32)
     confidence = logits.new_empty((batch, height, width), dtype=torch.uint8) if with_confidence else None
-    rows = max(1, _BAND_ELEMENTS // (num_classes * width))
-    upper, lower, fraction = _row_neighbours(logits.shape[2], height, logits.device)
-    for start in range(0, height, rows):
-        band = slice(start, min(start + rows, height))
-        tall = torch.lerp(logits[:, :, upper[band]], logits[:, :, lower[band]], fraction[band, None])
-        wide = F.interpolate(tall, (tall.shape[2], width), mode="bilinear", align_corners=False)
-        best = wide.max(dim=1)  # on the CPU twice as fast as argmax
-        label_map[:, band] = best.indices
-        if confidence is not None:
-            probability = (best.values - wide.logsumexp(dim=1)).exp()
-            confidence[:, band] = (probability * 255).round()
+    # The first class is worth most, so that it wins among equals.
+    worth = torch.arange(num_classes, 0, -1, dtype=torch.float32, device=logits.device).view(-1, 1, 1)
+    for rows, upper, fractions in _bands(rows_in, height):
+        above, below = (_widened(logits, min(row, rows_in - 1), width) for row in (upper, upper + 1))
+        share_below = logits.new_tensor(fractions)[:, None]
+        tile_columns = max(1, _TILE_ELEMENTS // (batch * num_classes * len(fractions)))
+        for start in range(0, width, tile_columns):
+            columns = slice(start, start + tile_columns)
+            tile = torch.lerp(above[..., columns], below[..., columns], share_below)
+            best = tile.amax(1, keepdim=True)
+            if confidence is not None:
+                odds = (tile - best).exp_().sum(1)
+                confidence[:, rows, columns] = (255 / odds).round_()
+            # Floats throughout: PyTorch's CPU code for booleans and indices is several times slower.
+            label_map[:, rows, columns] = num_classes - tile.eq_(best).mul_(worth).amax(1)
     return Decision(label_map, confidence)
 
 
-def _row_neighbours(rows_in: int, rows_out: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    centre = (torch.arange(rows_out, device=device) + 0.5) * (rows_in / rows_out) - 0.5
-    centre = centre.clamp(0, rows_in - 1)
-    upper = centre.long()
-    return upper, (upper + 1).clamp(max=rows_in - 1), centre - upper
+def _bands(rows_in: int, rows_out: int) -> Iterator[tuple[slice, int, list[float]]]:
+    """Rows of the result between the same two rows of the logits: which, the upper of the two, how far below it each."""
+    centres = [min(max((row + 0.5) * rows_in / rows_out - 0.5, 0), rows_in - 1) for row in range(rows_out)]
+    for upper, group in groupby(range(rows_out), lambda row: int(centres[row])):
+        band = list(group)
+        yield slice(band[0], band[-1] + 1), upper, [centres[row] - upper for row in band]
+
+
+def _widened(logits: Tensor, row: int, width: int) -> Tensor:
+    return F.interpolate(logits[:, :, row, None], (1, width), mode="bilinear", align_corners=False)
