@@ -109,10 +109,14 @@ class DCNv3(nn.Module):
         context = self.context(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         context = F.gelu(self.context_norm(context))
         offsets = at_least_float32(self.offset(context)).unflatten(-1, (self.groups, self.NUM_POINTS, 2))
-        modulation = (
-            at_least_float32(self.modulation(context)).unflatten(-1, (self.groups, self.NUM_POINTS)).softmax(-1)
-        )
+        modulation = _softmax(at_least_float32(self.modulation(context)).unflatten(-1, (self.groups, self.NUM_POINTS)))
         return self.output(deformable_aggregation(self.value(tokens), offsets, modulation).to(tokens.dtype))
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    # PyTorch's takes seven times as long on the CPU over so few numbers.
+    odds = (logits - logits.detach().amax(-1, keepdim=True)).exp()
+    return odds / odds.sum(-1, keepdim=True)
 
 
 class LinearAttention(nn.Module):

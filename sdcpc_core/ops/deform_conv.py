@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sdcpc_core.ops.kernels import takes, takes_tokens
-from sdcpc_core.ops.sampling import bilinear_corners, weighted_rows
+from sdcpc_core.ops.sampling import bilinear_corners, bordered_rows, weighted_rows
 
 
 def deformable_aggregation(values: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
@@ -29,16 +29,16 @@ def deformable_aggregation(values: Tensor, offsets: Tensor, weights: Tensor) -> 
 
 def plain_deformable_aggregation(values: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
     """Define ``deformable_aggregation``, which runs it where there is no kernel."""
-    batch, height, width, channels = values.shape
+    height, width = values.shape[1:3]
     groups, num_points = weights.shape[-2:]
     points = offsets + regular_grid(height, width, num_points, offsets.device)[:, :, None]
-    indices, bilinear = bilinear_corners(points, (height, width))
-    # The table has one row per token and group, so that each group samples its own channels.
-    indices = indices * groups + torch.arange(groups, device=values.device)[:, None, None]
-    bilinear = bilinear * weights.unsqueeze(-1)
-    bags = (batch * height * width * groups, num_points * 4)
-    sampled = weighted_rows(values.reshape(-1, channels // groups), indices.reshape(bags), bilinear.reshape(bags))
-    return sampled.view(batch, height, width, channels)
+    table = bordered_rows(values, groups)
+    bags = (-1, num_points)
+    sampled = [
+        weighted_rows(table, indices.view(bags), (bilinear * weights).view(bags))
+        for indices, bilinear in zip(*bilinear_corners(points, (height, width), groups), strict=True)
+    ]
+    return sum(sampled).view(values.shape)
 
 
 def regular_grid(height: int, width: int, num_points: int, device: torch.device) -> Tensor:

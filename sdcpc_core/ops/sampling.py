@@ -15,41 +15,63 @@ from sdcpc_core.ops.features import at_least_float32
 
 
 class Corners(NamedTuple):
-    """The four tokens around each sampled point.
+    """The four tokens around each sampled point, one tensor for each of them: in one they would take twice the time.
 
     Attributes:
-        indices: rows of the flattened token map, (B, ..., 4) int64.
-        weights: bilinear weights, 0 for tokens outside the map, (B, ..., 4) float32 or float64.
+        indices: rows of ``bordered_rows``, each (B, ...) int32.
+        weights: bilinear weights, each (B, ...) float32 or float64.
     """
 
-    indices: Tensor
-    weights: Tensor
+    indices: tuple[Tensor, Tensor, Tensor, Tensor]
+    weights: tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def bilinear_corners(points: Tensor, size_hw: tuple[int, int]) -> Corners:
+def bilinear_corners(points: Tensor, size_hw: tuple[int, int], groups: int = 1) -> Corners:
     """Find the tokens and weights that interpolate a map at the given points.
 
     Args:
         points: (B, ..., 2) x, y in tokens; (0, 0) is the centre of the first token. A point that is not finite lies
-            outside.
+            outside. With groups (B, ..., G, D, 2).
         size_hw: height and width of the map in tokens.
+        groups: into which the channels of each token are cut; every group has points of its own.
     """
     height, width = size_hw
-    points = at_least_float32(points)
-    floor = points.floor()
-    fraction = points - floor
-    x0, y0 = floor.unbind(-1)
-    right, below = fraction.unbind(-1)
-    left, above = 1 - right, 1 - below
-    x = torch.stack((x0, x0 + 1, x0, x0 + 1), -1)
-    y = torch.stack((y0, y0, y0 + 1, y0 + 1), -1)
-    weights = torch.stack((left * above, right * above, left * below, right * below), -1)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    # Chosen, not multiplied: what lies outside may be infinite, and no number to take an index of.
-    weights = torch.where(inside, weights, 0)
-    indices = torch.where(inside, y * width + x, 0).long()
-    batch_start = torch.arange(points.shape[0], device=points.device) * (height * width)
-    return Corners(indices + batch_start.view(-1, *[1] * (points.ndim - 1)), weights)
+    x, y = at_least_float32(points).unbind(-1)
+    (left, right_share), (top, lower_share) = _before(x, width), _before(y, height)
+    row = width + 2
+    # One more in both directions, for the border.
+    first = (top * row + left + (row + 1)).int()
+    map_start = torch.arange(len(points), dtype=torch.int32, device=points.device) * ((height + 2) * row)
+    first = first + map_start.view(-1, *[1] * (x.ndim - 1))
+    if groups > 1:
+        first = first * groups + torch.arange(groups, dtype=torch.int32, device=points.device)[:, None]
+        row *= groups
+    left_share, upper_share = 1 - right_share, 1 - lower_share
+    return Corners(
+        (first, first + groups, first + row, first + (row + groups)),
+        (upper_share * left_share, upper_share * right_share, lower_share * left_share, lower_share * right_share),
+    )
+
+
+def _before(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    # The token before each place along one side, and how far it is from there to the next. What lies off the map is
+    # moved onto the border.
+    places = places.nan_to_num(nan=-1).clamp(-1, size)
+    before = places.detach().floor().clamp(max=size - 1)
+    return before, places - before
+
+
+def bordered_rows(token_map: Tensor, groups: int = 1) -> Tensor:
+    """The table that ``bilinear_corners`` indexes: the tokens of maps with a border of zeros, whatever is outside.
+
+    Args:
+        token_map: (B, h, w, C).
+        groups: rows that each token is cut into, one after the other.
+
+    Returns:
+        (B (h + 2) (w + 2) G, C / G).
+    """
+    return F.pad(token_map, (0, 0, 1, 1, 1, 1)).reshape(-1, token_map.shape[-1] // groups)
 
 
 def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
@@ -57,7 +79,7 @@ def weighted_rows(table: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         table: (R, C).
-        indices: (N, J) int64.
+        indices: (N, J) int32 or int64.
         weights: (N, J).
 
     Returns:

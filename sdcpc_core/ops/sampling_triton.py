@@ -53,7 +53,7 @@ def neighbour(x, y, corner: tl.constexpr, height, width):
 
     Returns:
         Its index on the map, whether it is on the map at all, its bilinear weight, and the slopes of the weight along
-        x and along y. Where the point is no finite number, the token is off the map and the slopes are NaN.
+        x and along y; off the map, as around a point that is no finite number, all but the second are zero.
     """
     left, top = tl.floor(x), tl.floor(y)
     across, down = x - left, y - top
@@ -68,7 +68,8 @@ def neighbour(x, y, corner: tl.constexpr, height, width):
     on_map = (left >= 0) & (left < width) & (top >= 0) & (top < height)
     # Chosen before they become integers, because what lies outside may be infinite.
     index = tl.where(on_map, top, 0.0).to(tl.int64) * width + tl.where(on_map, left, 0.0).to(tl.int64)
-    return index, on_map, tl.where(on_map, across * down, 0.0), slope_x * down, slope_y * across
+    weight = tl.where(on_map, across * down, 0.0)
+    return index, on_map, weight, tl.where(on_map, slope_x * down, 0.0), tl.where(on_map, slope_y * across, 0.0)
 
 
 @triton.jit

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sdcpc_core.ops.features import SMALLEST_SUM, at_least_float32, positive
 from sdcpc_core.ops.kernels import takes, takes_tokens
-from sdcpc_core.ops.sampling import bilinear_corners, weighted_rows
+from sdcpc_core.ops.sampling import bilinear_corners, bordered_rows, weighted_rows
 
 Weighting = Literal["positive", "raw"]
 """What Eq. (2) multiplies: ``elu(x) + 1`` of query and key, or query and key as they are."""
@@ -46,16 +46,14 @@ def plain_window_attention(
     """Define ``selective_window_attention``, which runs it where there is no kernel."""
     if weighting == "positive":
         query, key = positive(query), positive(key)
-    channels = query.shape[-1]
-    indices, bilinear = bilinear_corners(points, (key.shape[1], key.shape[2]))
-    num_points = points.shape[-2]
-    keys = weighted_rows(key.reshape(-1, channels), indices.view(-1, 4), bilinear.view(-1, 4))
+    channels, num_points = query.shape[-1], points.shape[-2]
+    corners = bilinear_corners(points, (key.shape[1], key.shape[2]))
+    indices, bilinear = (torch.stack(of_corners, -1).view(-1, num_points, 4) for of_corners in corners)
+    keys = weighted_rows(bordered_rows(key), indices.view(-1, 4), bilinear.view(-1, 4))
     queries = at_least_float32(query.reshape(-1, channels))
     with torch.autocast(query.device.type, enabled=False):
         products = torch.einsum("nc,npc->np", queries, keys.view(-1, num_points, channels))
     total = products.sum(-1, keepdim=True)
     divisor = total.clamp_min(SMALLEST_SUM) if weighting == "positive" else total.masked_fill(total == 0, 1)
-    attention = products / divisor
-    weights = attention.unsqueeze(-1) * bilinear.view(-1, num_points, 4)
-    sampled = weighted_rows(value.reshape(-1, channels), indices.view(-1, num_points * 4), weights.flatten(1))
-    return sampled.view(query.shape)
+    weights = (products / divisor).unsqueeze(-1) * bilinear
+    return weighted_rows(bordered_rows(value), indices.flatten(1), weights.flatten(1)).view(query.shape)
