@@ -4,12 +4,12 @@ from enum import Enum
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcpc_core.models.layers import FeedForward, mlp
+from sdcpc_core.models.layers import MLP, FeedForward, Linear
 from sdcpc_core.ops.deform_conv import regular_grid
 from sdcpc_core.ops.features import at_least_float32
+from sdcpc_core.ops.fused_layers import conv_gelu
 from sdcpc_core.ops.window_attention import Weighting, selective_window_attention
 
 
@@ -102,8 +102,8 @@ class SelectiveCrossAttention(nn.Module):
         self.selector = PointSelector(channels, num_points, difference)
         self.target_norm = nn.LayerNorm(channels)
         self.reference_norm = nn.LayerNorm(channels)
-        self.query, self.key, self.value = mlp(channels), mlp(channels), mlp(channels)
-        self.output = nn.Linear(channels, channels)
+        self.query, self.key, self.value = MLP(channels), MLP(channels), MLP(channels)
+        self.output = Linear(channels, channels)
         self.ffn = FeedForward(channels)
         for last in (self.output, self.ffn.mlp[-1]):
             nn.init.zeros_(last.weight)
@@ -139,7 +139,7 @@ class PointSelector(nn.Module):
 
     def forward(self, target: Tensor, reference: Tensor) -> Tensor:
         """Points of (B, h, w, C) maps: (B, h, w, P, 2) x, y in tokens of the reference, at least float32."""
-        perceived = F.gelu(self.perceive(self._differ(target, reference).permute(0, 3, 1, 2)))
+        perceived = conv_gelu(self._differ(target, reference).permute(0, 3, 1, 2), self.perceive)
         offsets = self.locate(perceived).permute(0, 2, 3, 1).unflatten(-1, (self.num_points, 2))
         return at_least_float32(offsets) + regular_grid(
             target.shape[1], target.shape[2], self.num_points, target.device

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdcpc_core.models.layers import Linear
+from sdcpc_core.ops.fused_layers import conv_gelu
+
 # Names of modules and parameters are NVlabs', so that a reader of their files finds their way.
 
 
@@ -48,9 +51,9 @@ class EfficientAttention(nn.Module):
     def __init__(self, embed_dim: int, num_heads: int, sr_ratio: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.q = nn.Linear(embed_dim, embed_dim)
-        self.kv = nn.Linear(embed_dim, 2 * embed_dim)
-        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.q = Linear(embed_dim, embed_dim)
+        self.kv = Linear(embed_dim, 2 * embed_dim)
+        self.proj = Linear(embed_dim, embed_dim)
         self.sr_ratio = sr_ratio
         if sr_ratio > 1:
             self.sr = nn.Conv2d(embed_dim, embed_dim, sr_ratio, sr_ratio)
@@ -81,13 +84,13 @@ class MixFFN(nn.Module):
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
         hidden = embed_dim * MLP_RATIO
-        self.fc1 = nn.Linear(embed_dim, hidden)
+        self.fc1 = Linear(embed_dim, hidden)
         self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.fc2 = nn.Linear(hidden, embed_dim)
+        self.fc2 = Linear(hidden, embed_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        hidden = self.dwconv(self.fc1(tokens).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.fc2(F.gelu(hidden))
+        hidden = conv_gelu(self.fc1(tokens).permute(0, 3, 1, 2), self.dwconv)
+        return self.fc2(hidden.permute(0, 2, 3, 1))
 
 
 class DropPath(nn.Module):

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from sdcpc_core.models.layers import Linear
+
 
 class MultivariateHead(nn.Module):
     """D_fine -> class logits by joint decision of M variates.
@@ -19,7 +21,7 @@ class MultivariateHead(nn.Module):
         super().__init__()
         self.num_variates = num_variates
         # No norm before it: one that levels the lengths of tokens learns as fast, but rare classes come out worse.
-        self.project = nn.Linear(channels, channels)
+        self.project = Linear(channels, channels)
         self.classify = nn.Conv2d(channels, num_variates * num_classes, 1, groups=num_variates)
         self.decide = nn.Conv2d(num_variates * num_classes, num_classes, 1)
         # Starts as the mean of the variates' votes, so that each variate is trained from the first step.

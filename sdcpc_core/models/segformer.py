@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.models.backbones import build_backbone
+from sdcpc_core.models.layers import Linear
 from sdcpc_core.models.normalization import ImageNormalization
 from sdcpc_core.models.video_model import VideoModel, check_images
 
@@ -118,7 +119,7 @@ class LinearProjection(nn.Module):
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(in_channels, channels)
+        self.proj = Linear(in_channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.proj(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

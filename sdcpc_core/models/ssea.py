@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcpc_core.models.layers import FeedForward
+from sdcpc_core.models.layers import FeedForward, Linear
 from sdcpc_core.ops.deform_conv import deformable_aggregation
 from sdcpc_core.ops.features import SMALLEST_SUM, at_least_float32, positive
 
@@ -95,12 +95,12 @@ class DCNv3(nn.Module):
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.groups = groups
-        self.value = nn.Linear(channels, channels)
+        self.value = Linear(channels, channels)
         self.context = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.context_norm = nn.LayerNorm(channels)
-        self.offset = nn.Linear(channels, groups * self.NUM_POINTS * 2)
-        self.modulation = nn.Linear(channels, groups * self.NUM_POINTS)
-        self.output = nn.Linear(channels, channels)
+        self.offset = Linear(channels, groups * self.NUM_POINTS * 2)
+        self.modulation = Linear(channels, groups * self.NUM_POINTS)
+        self.output = Linear(channels, channels)
         for layer in (self.offset, self.modulation):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -129,7 +129,7 @@ class LinearAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.norm = nn.LayerNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qkv = Linear(channels, 3 * channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(tokens)).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))

@@ -1,5 +1,7 @@
 """Sampling and aggregation of the third deformable convolution (DCNv3)."""
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,7 @@ def plain_deformable_aggregation(values: Tensor, offsets: Tensor, weights: Tenso
         weighted_rows(table, indices.view(bags), (bilinear * weights).view(bags))
         for indices, bilinear in zip(*bilinear_corners(points, (height, width), groups), strict=True)
     ]
-    return sum(sampled).view(values.shape)
+    return reduce(torch.add, sampled).view(values.shape)
 
 
 def regular_grid(height: int, width: int, num_points: int, device: torch.device) -> Tensor:

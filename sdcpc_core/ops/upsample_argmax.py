@@ -69,7 +69,7 @@ def plain_upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_conf
 
 
 def _bands(rows_in: int, rows_out: int) -> Iterator[tuple[slice, int, list[float]]]:
-    """Rows of the result between the same two rows of the logits: which, the upper of the two, how far below it each."""
+    """Rows of the result between the same two rows of logits: which, the upper of the two, how far below it each is."""
     centres = [min(max((row + 0.5) * rows_in / rows_out - 0.5, 0), rows_in - 1) for row in range(rows_out)]
     for upper, group in groupby(range(rows_out), lambda row: int(centres[row])):
         band = list(group)

@@ -31,8 +31,8 @@ def naive_macs_of_layers(model: nn.Module, size_hw: tuple[int, int], frames: int
 
     layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    with torch.inference_mode():
-        model.eval()(torch.zeros(1, frames, 3, *size_hw, dtype=torch.uint8))
+    # With gradients: without, a CPU computes some layers together with what follows them.
+    model.eval()(torch.zeros(1, frames, 3, *size_hw, dtype=torch.uint8))
     for hook in hooks:
         hook.remove()
     return sum(macs)

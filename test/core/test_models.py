@@ -269,9 +269,10 @@ def test_every_part_can_be_exported(name, options, part):
         "align_references": (references,),
         "align_target": (state, model.align_references(references)),
     }[part]
+    expected = Part()(*inputs)  # with gradients: without, a CPU has layers of its own, which round otherwise
     with torch.inference_mode():
         exported = torch.export.export(Part(), inputs).module()(*inputs)
-        torch.testing.assert_close(tuple(exported), tuple(Part()(*inputs)))
+        torch.testing.assert_close(tuple(exported), tuple(expected))
 
 
 @pytest.mark.parametrize(
