@@ -143,6 +143,20 @@ def test_waiting_frames_of_all_cameras_go_through_in_one_pass_and_the_newest_win
     assert node.published("/left/segmentation/label")[0].height == 64
 
 
+def test_after_a_shutdown_the_end_does_not_wait_for_the_network(node, segmenter, monkeypatch):
+    monkeypatch.setattr("sdcpc_ros.camera_rig.PATIENCE_S", 0.0)
+    rig = CameraRig(node, segmenter, {"": SegmentationOutputs(node, segmenter.labels)}, NodeParameters(), lambda: None)
+    node.subscribe("segmentation/label")
+    release = hold(segmenter)
+    node.callbacks["/image"](image(1))
+    wait_until(lambda: len(segmenter.batches) == 1)
+    node.context.ok = lambda: False
+    rig.close()
+    assert node.callbacks == {}
+    assert not is_settled(rig.cameras[0])
+    release()
+
+
 def test_a_fast_camera_does_not_crowd_out_a_slow_one_and_a_dead_one_holds_up_nobody(node, open_rig, segmenter):
     fast, slow, dead = open_rig("fast", "slow", "dead").cameras
     for name in ("fast", "slow", "dead"):
