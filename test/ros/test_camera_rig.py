@@ -226,6 +226,16 @@ def test_other_reference_ages_make_a_new_stream_other_settings_do_not(node, open
     assert camera.stream.options == {"max_gap_s": 2.0, "reference_ages_s": (0.1, 0.3)}
 
 
+@pytest.mark.parametrize(("before", "after", "depth"), [("", "last", 10), ("last", "none", 1)])
+def test_images_queue_while_each_wants_a_mask(node, open_rig, before, after, depth):
+    rig = open_rig(mask_for_skipped=before)
+    rig.apply(NodeParameters(mask_for_skipped=after))
+    assert node.depths["/image"] == depth
+    node.subscribe("segmentation/label")
+    deliver(node, rig.cameras[0], image(1))
+    assert len(node.published("segmentation/label")) == 1
+
+
 def test_settings_that_do_not_fit_the_model_are_refused(segmenter):
     check_settings(NodeParameters(mask_classes=("Car", "Sky")), segmenter)
     with pytest.raises(ConfigError, match=r"\['tank'\], but the classes are Sky, "):
