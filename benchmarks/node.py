@@ -1,6 +1,6 @@
 """What the ROS 2 node costs and keeps, over DDS, beside the bare step of the same network in the same run.
 
-python benchmarks/node.py                     # about six minutes on an idle machine; anything else at work spoils it
+python benchmarks/node.py                     # about seven minutes on an idle machine; anything else at work spoils it
 python benchmarks/node.py --seconds 10        # a quick look
 """
 
@@ -33,6 +33,9 @@ from sdcpc_ros.node_process import NodeProcess
 from sdcpc_ros.transport import large_image_environment
 
 NAMESPACE = "/bench"
+NS_PER_S = 1_000_000_000
+WARM_UP = 5
+"""Frames that are not counted."""
 EDGE_S = 2.0
 """What is compared at the beginning and at the end of a run."""
 ANSWERED = re.compile(r"(\d+) of \d+ frames answered")
@@ -99,7 +102,6 @@ class Cameras:
         image.data.frombytes(pixels.tobytes())
         image.header.frame_id = "camera"
         self._raw = bytearray(serialize_message(image))
-        self._stamp_ns = 1_000_000_000
 
     def wait_for_node(self, timeout_s: float = 180.0) -> None:
         """Wait until every camera topic has its subscriber and every label topic its publisher."""
@@ -111,13 +113,14 @@ class Cameras:
         self.spin(2.0)
 
     def send(self, index: int) -> int:
-        """Send a frame of a camera; gives its stamp (ns)."""
-        self._stamp_ns += 1_000_000
+        """Send a frame of a camera, stamped with the time; gives its stamp (ns)."""
+        # Of stamps nearer to each other than those of a camera the node would keep no frames as references.
+        stamp_ns = time.monotonic_ns()
         # The header comes first: four bytes of encoding, then the stamp.
-        struct.pack_into("<iI", self._raw, 4, *divmod(self._stamp_ns, 1_000_000_000))
-        self.runs[index].sent_s[self._stamp_ns] = time.monotonic()
+        struct.pack_into("<iI", self._raw, 4, *divmod(stamp_ns, NS_PER_S))
+        self.runs[index].sent_s[stamp_ns] = time.monotonic()
         self._publishers[index].publish(bytes(self._raw))
-        return self._stamp_ns
+        return stamp_ns
 
     def count_anew(self) -> Run:
         """Forget what the first camera sent and heard; nothing is under way after ``ask`` and ``play``."""
@@ -134,13 +137,13 @@ class Cameras:
             self.send(number % count)
         self.spin(2.0)
 
-    def ask(self, number: int) -> None:
-        """Send frames of the first camera one after the other, each when the one before is answered."""
+    def ask(self, number: int, pause_s: float) -> None:
+        """Send frames of the first camera one after the other, each a pause (s) after the answer to the one before."""
         for _ in range(number):
             stamp_ns, deadline_s = self.send(0), time.monotonic() + 10
             while stamp_ns not in self.runs[0].heard_s and time.monotonic() < deadline_s:
                 self._executor.spin_once(timeout_sec=0.05)
-            self.spin(0.02)
+            self.spin(pause_s)
 
     def spin(self, seconds: float) -> None:
         """Hear for a while."""
@@ -164,7 +167,7 @@ class Cameras:
     @staticmethod
     def _stamp_of(run: Run, raw: bytes) -> int:
         sec, nanosec = struct.unpack_from("<iI", raw, 4)
-        stamp_ns = sec * 1_000_000_000 + nanosec
+        stamp_ns = sec * NS_PER_S + nanosec
         run.foreign += stamp_ns not in run.sent_s or b"camera\0" not in raw[:32]
         return stamp_ns
 
@@ -186,34 +189,61 @@ def cameras_and_node(
         cameras.close()
 
 
-def bare_step_ms(checkpoint: Path, arguments: argparse.Namespace, number: int) -> list[float]:
-    """Durations of steps without ROS (ms), in a process like that of the node."""
+@dataclass(frozen=True)
+class BareStep:
+    """What the network takes without ROS (ms), in a process like that of the node.
+
+    Attributes:
+        step_ms: of steps whose references were prepared, as those of frames that come to an idle node.
+        prepare_ms: of the preparation after each.
+    """
+
+    step_ms: list[float]
+    prepare_ms: list[float]
+
+    def __add__(self, other: "BareStep") -> "BareStep":
+        return BareStep(self.step_ms + other.step_ms, self.prepare_ms + other.prepare_ms)
+
+    @property
+    def frame_ms(self) -> list[float]:
+        """All the work for a frame, which bounds the rate."""
+        return [sum(both) for both in zip(self.step_ms, self.prepare_ms, strict=True)]
+
+
+def bare_step(checkpoint: Path, arguments: argparse.Namespace, number: int) -> BareStep:
+    """Time steps of a stream, each prepared before its frame comes, as the node does it."""
     torch.set_flush_denormal(True)
     segmenter = Segmenter.from_checkpoint(checkpoint, device=arguments.device, precision=arguments.precision)
     stream, frame = segmenter.stream(), np.random.default_rng(0).integers(0, 256, (*arguments.size, 3), dtype=np.uint8)
-    for stamp in range(5):
-        stream.step(frame, 1 + stamp * 100_000_000)
-    durations = []
-    for stamp in range(5, 5 + number):
-        started_s = time.perf_counter()
-        stream.step(frame, 1 + stamp * 100_000_000)
-        durations.append(1e3 * (time.perf_counter() - started_s))
-    return durations
+    measured = BareStep([], [])
+    for _ in range(WARM_UP + number):
+        began_s = time.perf_counter()
+        stream.step(frame, time.monotonic_ns())
+        answered_s = time.perf_counter()
+        stream.prepare()
+        if segmenter.device.type == "cuda":
+            torch.cuda.synchronize(segmenter.device)
+        measured.step_ms.append(1e3 * (answered_s - began_s))
+        measured.prepare_ms.append(1e3 * (time.perf_counter() - answered_s))
+    return BareStep(measured.step_ms[WARM_UP:], measured.prepare_ms[WARM_UP:])
 
 
 def measure(checkpoint: Path, folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, object]]:
     """Every figure with what it says, as soon as it is known."""
     steps = max(20, round(arguments.seconds * 2))
-    bare_ms = bare_step_ms(checkpoint, arguments, steps)
+    bare = bare_step(checkpoint, arguments, steps)
+    # Long enough for the node to have prepared the references before the next frame comes.
+    pause_s = 0.02 + 2e-3 * median(bare.prepare_ms)
 
     with cameras_and_node(checkpoint, folder / "asked.log", arguments) as cameras:
-        cameras.ask(5)
+        cameras.ask(WARM_UP, pause_s)
         run = cameras.count_anew()
-        cameras.ask(steps)
+        cameras.ask(steps, pause_s)
         yield "asked one by one: answered", f"{len(run.heard_s)} of {len(run.sent_s)}"
         yield "asked one by one: latency over DDS (ms)", latency_ms(run.latencies_ms())
         in_node_ms = latency_parts(cameras)
         yield "of it in the node, as it says itself (ms)", in_node_ms
+        yield "node: wait + convert + publish, medians (ms)", own_parts_ms(in_node_ms)
 
     with cameras_and_node(checkpoint, folder / "rate.log", arguments) as cameras:
         cameras.play(30.0, 5.0)
@@ -235,10 +265,14 @@ def measure(checkpoint: Path, folder: Path, arguments: argparse.Namespace) -> It
         stalled_hz = rate_with_stalled_subscriber(cameras, arguments.seconds / 3)
         yield "30 Hz, while a reliable subscriber does not read: answers per second", round(stalled_hz, 2)
 
-    bare_ms += bare_step_ms(checkpoint, arguments, steps)
-    step_ms = median(bare_ms)
-    yield "bare step, before and after (ms)", latency_ms(bare_ms)
-    yield "30 Hz: answers over what the bare step can do", round(answers_hz * step_ms / 1e3, 3)
+    bare += bare_step(checkpoint, arguments, steps)
+    step_ms = median(bare.step_ms)
+    yield "bare step with prepared references, before and after (ms)", latency_ms(bare.step_ms)
+    yield "bare preparation of the references (ms)", latency_ms(bare.prepare_ms)
+    yield (
+        "30 Hz: answers over what bare step and preparation can do",
+        round(answers_hz * median(bare.frame_ms) / 1e3, 3),
+    )
     if in_node_ms:
         overhead_ms = in_node_ms["latency, median (ms)"] - step_ms
         yield "node: from receiving to published, over the bare step (ms)", round(overhead_ms, 1)
@@ -246,7 +280,7 @@ def measure(checkpoint: Path, folder: Path, arguments: argparse.Namespace) -> It
 
     names = tuple(f"camera_{number}/" for number in range(6))
     with cameras_and_node(checkpoint, folder / "six.log", arguments, names) as cameras:
-        cameras.play(10.0, arguments.seconds / 2)
+        cameras.play(10.0, arguments.seconds)
         answers = [len(run.heard_s) for run in cameras.runs]
         yield "six cameras at 10 Hz: answers of each", answers
         fair = sum(answers) / len(answers)
@@ -269,6 +303,12 @@ def latency_parts(cameras: Cameras) -> dict[str, float]:
     cameras.node.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
     cameras.spin(3.0)
     return told
+
+
+def own_parts_ms(in_node_ms: dict[str, float]) -> float | None:
+    """What the node adds to the network (ms), of the latencies that it tells; None where it told nothing."""
+    own = ("wait", "convert", "publish")
+    return round(sum(in_node_ms[f"latency: {part}, median (ms)"] for part in own), 2) if in_node_ms else None
 
 
 def rate_with_stalled_subscriber(cameras: Cameras, seconds: float) -> float:
@@ -294,7 +334,7 @@ def main() -> None:
     parser.add_argument("--size", type=size_hw, default=(480, 640), help="of the images (default: 480x640)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--seconds", type=positive_number, default=60.0, help="at 30 Hz (default: %(default)s)")
+    parser.add_argument("--seconds", type=positive_number, default=60.0, help="of each part (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as workspace:

@@ -107,6 +107,7 @@ class Camera:
         if stream_options(settings) != stream_options(self._settings):
             self.stream = self._segmenter.stream(**stream_options(settings))
         self.masks.apply(settings)
+        self._inputs.apply(settings)
         if settings.max_rate_hz != self._settings.max_rate_hz:
             self._next_due_s = 0.0
         self._settings = settings

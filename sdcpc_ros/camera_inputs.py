@@ -5,7 +5,7 @@ from copy import copy
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -38,22 +38,29 @@ class CameraInputs:
         on_depth: Callable[[Image], None],
     ) -> None:
         self._node = node
+        self._on_image = on_image
         self._camera_info: CameraInfo | None = None
         # As image_transport does: remapping the image moves what belongs to it as well.
         image = node.resolve_topic_name(topic_of(camera, "image"))
         compressed = settings.image_transport == "compressed"
-        self._image = self._subscribe(
-            CompressedImage if compressed else Image,
-            f"{image}/compressed" if compressed else image,
-            on_image,
-            QUEUE if convention_of(settings).one_per_image else 1,
+        self._one_by_one = convention_of(settings).one_per_image
+        self._image = self._subscribe_image(
+            CompressedImage if compressed else Image, f"{image}/compressed" if compressed else image
         )
         info = topic_of(camera, "camera_info")
         if node.resolve_topic_name(info) == node.resolve_topic_name(info, only_expand=True):
             info = image.rpartition("/")[0] + "/camera_info"
-        self._subscriptions = [self._image, self._subscribe(CameraInfo, info, self._on_camera_info)]
+        self._subscriptions = [self._subscribe(CameraInfo, info, self._on_camera_info)]
         if settings.edit_depth:
             self._subscriptions.append(self._subscribe(Image, topic_of(camera, "depth"), on_depth, QUEUE))
+
+    def apply(self, settings: NodeParameters) -> None:
+        """Take over changed parameters; where images are wanted one by one, or no more, it subscribes anew."""
+        if self._one_by_one != convention_of(settings).one_per_image:
+            self._one_by_one = not self._one_by_one
+            old, topic = self._image, self.image_topic
+            self._node.destroy_subscription(old)
+            self._image = self._subscribe_image(old.msg_type, topic)
 
     @property
     def image_topic(self) -> str:
@@ -94,7 +101,7 @@ class CameraInputs:
 
     def destroy(self) -> None:
         """Unsubscribe."""
-        for subscription in self._subscriptions:
+        for subscription in (self._image, *self._subscriptions):
             self._node.destroy_subscription(subscription)
 
     @property
@@ -106,15 +113,26 @@ class CameraInputs:
             return "set image_transport to 'compressed' and remap 'image' to the name without /compressed"
         return f"the node takes {self._wanted_type}: look for the camera's topic of that type"
 
+    def _subscribe_image(self, message_class: type, topic: str) -> Subscription:
+        # Its depth is no parameter: rclpy would go on with that of the first subscription.
+        policies = QoSPolicyKind.HISTORY, QoSPolicyKind.RELIABILITY
+        depth = QUEUE if self._one_by_one else 1
+        return self._subscribe(message_class, topic, self._on_image, depth, QoSOverridingOptions(policies))
+
     def _subscribe(
-        self, message_class: type, topic: str, callback: Callable[[Any], None], depth: int = 1
+        self,
+        message_class: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        depth: int = 1,
+        overrides: QoSOverridingOptions | None = None,
     ) -> Subscription:
         return self._node.create_subscription(
             message_class,
             topic,
             callback,
             QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overrides or QoSOverridingOptions.with_default_policies(),
         )
 
     def _on_camera_info(self, info: CameraInfo) -> None:

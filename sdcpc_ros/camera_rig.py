@@ -13,6 +13,9 @@ from sdcpc_ros.camera import Camera, Reading
 from sdcpc_ros.outputs import SegmentationOutputs
 from sdcpc_ros.parameters import NodeParameters
 
+PATIENCE_S = 2.0
+"""How long the frames at work may hold up the end of the process; launch files lose their patience after 5 s."""
+
 
 class CameraRig:
     """The active cameras. In each turn of the worker thread, every camera with a new frame gets one answer.
@@ -66,10 +69,10 @@ class CameraRig:
             camera.enabled = enabled
 
     def close(self) -> None:
-        """Unsubscribe and let the frames at work finish."""
+        """Unsubscribe and let the frames at work finish; after a shutdown, when nobody hears of them, not for long."""
         self._stopping = True
         self._something_to_do.set()
-        self._thread.join()
+        self._thread.join(None if self._node.context.ok() else PATIENCE_S)
         # After a shutdown /rosout is gone, and the node's logger would complain; this one writes to the console only.
         log = self._node.get_logger() if self._node.context.ok() else get_logger("sdcpc_ros")
         for camera in self.cameras:

@@ -1,14 +1,15 @@
 """The console script ``segmentation_node``: what is imported here must not take time."""
 
+import os
 import signal
 import sys
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C or SIGTERM.
+    """Run the node until Ctrl-C or SIGTERM, and end the process.
 
     Returns:
-        Exit status: 0, or 1 where ROS 2 or PyTorch is missing.
+        Exit status: 1 where ROS 2 or PyTorch is missing.
     """
     # PyTorch and rclpy take seconds to import. Until then there is nothing to clean up, and Python's handler would
     # print where in them it was interrupted.
@@ -24,7 +25,11 @@ def main(args: list[str] | None = None) -> int:
         )
         return 1
     run(args)
-    return 0
+    # Python would take PyTorch apart object by object and wait for the network: seconds on a busy machine, after which
+    # launch loses its patience, for memory that the system takes back at once.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

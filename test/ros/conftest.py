@@ -92,9 +92,11 @@ class NodeProcess:
         log_path: what it writes to its console.
     """
 
-    def __init__(self, log_path: Path, *parameters: str, namespace: str = "/") -> None:
+    def __init__(self, log_path: Path, *parameters: str, namespace: str = "/", remapped: tuple[str, ...] = ()) -> None:
         self.log_path = log_path
-        command = [sys.executable, "-m", "sdcpc_ros.segmentation_node", "--ros-args", "-r", f"__ns:={namespace}"]
+        command = [sys.executable, "-m", "sdcpc_ros.segmentation_node", "--ros-args"]
+        for rule in (f"__ns:={namespace}", *remapped):
+            command += ["-r", rule]
         for parameter in parameters:
             command += ["-p", parameter]
         with log_path.open("w") as log:
@@ -119,11 +121,11 @@ class NodeProcess:
 
 @pytest.fixture(scope="session")
 def start_node(own_domain: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextmanager]:
-    """Context manager that runs the node with ``-p`` parameters, in a namespace if that is named, and ends it."""
+    """Context manager that runs the node with ``-p`` parameters, in a namespace and remapped if that is said."""
     pytest.importorskip("rclpy")
 
     @contextmanager
-    def start(*parameters: str, **options: str) -> Iterator[NodeProcess]:
+    def start(*parameters: str, **options: str | tuple[str, ...]) -> Iterator[NodeProcess]:
         node = NodeProcess(tmp_path_factory.mktemp("node") / "console.log", *parameters, **options)
         try:
             yield node

@@ -23,12 +23,13 @@ class Publisher:
 
 
 class RecordingNode:
-    """Keeps what it is told; ``publishers`` and ``callbacks`` are by topic."""
+    """Keeps what it is told; ``publishers``, ``callbacks`` and ``depths`` are by topic."""
 
     def __init__(self, *, remapped: dict[str, str] | None = None) -> None:
         self.logged = []
         self.publishers = {}
         self.callbacks = {}
+        self.depths = {}
         self.types_on_topic = []
         self.context = SimpleNamespace(ok=lambda: True)
         self._remapped = remapped or {}
@@ -38,6 +39,7 @@ class RecordingNode:
 
     def create_subscription(self, message_class, topic, callback, qos, **options):
         self.callbacks[self.resolve_topic_name(topic)] = callback
+        self.depths[self.resolve_topic_name(topic)] = qos.depth
         return SimpleNamespace(topic_name=self.resolve_topic_name(topic), msg_type=message_class)
 
     def resolve_topic_name(self, topic, *, only_expand=False):

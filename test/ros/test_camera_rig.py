@@ -143,6 +143,20 @@ def test_waiting_frames_of_all_cameras_go_through_in_one_pass_and_the_newest_win
     assert node.published("/left/segmentation/label")[0].height == 64
 
 
+def test_after_a_shutdown_the_end_does_not_wait_for_the_network(node, segmenter, monkeypatch):
+    monkeypatch.setattr("sdcpc_ros.camera_rig.PATIENCE_S", 0.0)
+    rig = CameraRig(node, segmenter, {"": SegmentationOutputs(node, segmenter.labels)}, NodeParameters(), lambda: None)
+    node.subscribe("segmentation/label")
+    release = hold(segmenter)
+    node.callbacks["/image"](image(1))
+    wait_until(lambda: len(segmenter.batches) == 1)
+    node.context.ok = lambda: False
+    rig.close()
+    assert node.callbacks == {}
+    assert not is_settled(rig.cameras[0])
+    release()
+
+
 def test_a_fast_camera_does_not_crowd_out_a_slow_one_and_a_dead_one_holds_up_nobody(node, open_rig, segmenter):
     fast, slow, dead = open_rig("fast", "slow", "dead").cameras
     for name in ("fast", "slow", "dead"):
@@ -210,6 +224,16 @@ def test_other_reference_ages_make_a_new_stream_other_settings_do_not(node, open
     assert camera.stream is stream
     rig.apply(NodeParameters(reference_ages_s=(0.1, 0.3)))
     assert camera.stream.options == {"max_gap_s": 2.0, "reference_ages_s": (0.1, 0.3)}
+
+
+@pytest.mark.parametrize(("before", "after", "depth"), [("", "last", 10), ("last", "none", 1)])
+def test_images_queue_while_each_wants_a_mask(node, open_rig, before, after, depth):
+    rig = open_rig(mask_for_skipped=before)
+    rig.apply(NodeParameters(mask_for_skipped=after))
+    assert node.depths["/image"] == depth
+    node.subscribe("segmentation/label")
+    deliver(node, rig.cameras[0], image(1))
+    assert len(node.published("segmentation/label")) == 1
 
 
 def test_settings_that_do_not_fit_the_model_are_refused(segmenter):

@@ -1,8 +1,10 @@
 """The life of the node's process: by hand, with broken settings, without its libraries, and its end."""
 
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +80,48 @@ def test_interrupt_while_importing_is_quiet():
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == -signal.SIGINT
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_breaks_off_the_loading_of_the_network(number):
+    pytest.importorskip("rclpy")
+    code = (
+        "import time\n"
+        "from sdcpc_core.streaming import Segmenter\n"
+        "def slow(*arguments, **options):\n"
+        "    print('loading', flush=True)\n"
+        "    time.sleep(60)\n"
+        "    print('loaded', flush=True)\n"
+        "Segmenter.from_checkpoint = slow\n"
+        "from sdcpc_ros.segmentation_node import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(number)
+        assert process.stdout.read() == ""
+        assert process.wait() == 0
+
+
+def test_the_end_waits_for_no_library_and_leaves_no_shared_memory(start_node, small_checkpoint, peer, tmp_path):
+    # What the interpreter does when it ends, PyTorch makes slow; here it says so instead.
+    hooks = tmp_path / "sitecustomize.py"
+    hooks.write_text("import atexit\natexit.register(print, 'interpreter ends')\n")
+    before = segments(Path("/dev/shm").glob("fastdds_*"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+        with start_node(f"checkpoint:={small_checkpoint}", "device:=cpu", "cpu_threads:=1") as node:
+            assert peer.spin_until(lambda: peer.reliability_of_subscriptions() == ["BEST_EFFORT"])
+            mapped = segments(Path(f"/proc/{node.process.pid}/maps").read_text().split())
+            assert node.end(signal.SIGINT) == 0, node.log
+    assert "interpreter ends" not in node.log
+    assert [segment for segment in mapped - before if Path(segment).exists()] == []
+
+
+def segments(paths) -> set[str]:
+    """Those of the paths that are memory in which Fast DDS keeps messages."""
+    return {str(path) for path in paths if re.fullmatch(r"/dev/shm/fastdds_[0-9a-f]{16}", str(path))}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM] * 3)

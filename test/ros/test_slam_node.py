@@ -81,6 +81,9 @@ def test_mask_calibration_and_depth_belong_to_the_image_bit_for_bit(node, peer, 
 
 def test_every_image_gets_a_mask_in_order_whether_it_is_answered_or_not(node, peer, scene):
     frame = scene((480, 640), seed=4)
+    # Images come one by one from the time when that is asked for, however often.
+    for preset in ("nvblox", "cuvslam"):
+        assert peer.set_parameter("mask_preset", preset, node="robot/segmentation").successful
     peer.listen(f"{FRONT}/mask", f"{FRONT}/label")
     peer.greet(frame, topics=IMAGES)
     # All at once, which no network answers.
