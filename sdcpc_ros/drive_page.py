@@ -140,7 +140,8 @@ def _figures(figures: Mapping[str, Any]) -> list[Table]:
 
 
 def _latency(run: CameraRun, bag_ns: Sequence[int], ends: tuple[str, str]) -> list[Lines]:
-    latency_ms = np.array([run.latency_ms.get(frame, np.nan) for frame in bag_ns])
+    latency_of = dict(run.answers)
+    latency_ms = np.array([latency_of.get(frame, np.nan) for frame in bag_ns])
     answered = np.count_nonzero(~np.isnan(latency_ms))
     if not answered:
         return []
@@ -158,7 +159,8 @@ def _events(run: CameraRun, bag_ns: Sequence[int], ends: tuple[str, str]) -> Eve
     # Every frame that was sent, whether or not its picture could be read again.
     seconds = (np.array(run.sent_ns) - bag_ns[0]) / 1e9
     stretch_of = _stretches(seconds)
-    answered = np.array([frame in run.latency_ms for frame in run.sent_ns], float)
+    have_answers = {frame for frame, _ in run.answers}
+    answered = np.array([frame in have_answers for frame in run.sent_ns], float)
     rows = [
         ("answered", _means(answered, stretch_of).tolist()),
         ("dropped", _means(1 - answered, stretch_of).tolist()),

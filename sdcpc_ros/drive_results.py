@@ -163,12 +163,16 @@ def _age_in_words(age_ns: int | None) -> str:
 
 
 def _told(facts: Mapping[str, Any]) -> dict[str, str]:
+    config = facts["config"]
+    # What a node runs that was there before is not ours to choose.
+    is_running = config.get("running") is not None
+    checkpoint = facts["checkpoint"]["path"] if is_running else config.get("checkpoint")
     told = {
         "mode": facts["mode"],
         "bag": str(facts["bag"]),
         "topic": facts["topic"],
-        "settings": ", ".join(f"{name} {value}" for name, value in facts["config"].items() if value),
-        "checkpoint": str(facts["config"].get("checkpoint") or "the one that comes with the package"),
+        "settings": ", ".join(f"{name} {value}" for name, value in config.items() if value),
+        "checkpoint": str(checkpoint or "the one that comes with the package"),
         "device": facts["device_name"],
         "commit": facts["commit"] or "not a checkout",
         "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),

@@ -56,6 +56,8 @@ class DriveScores:
     def update(self, moment: Moment) -> None:
         """Take the next moment."""
         answered = moment.answer_age_ns == 0
+        if moment.after_gap:
+            self._previous = None
         self._before_first_answer += moment.answer_age_ns is None
         counts = np.bincount(moment.label_map.ravel(), minlength=self._labels.num_classes)[: self._labels.num_classes]
         self.course.bag_ns.append(moment.bag_ns)
@@ -117,7 +119,7 @@ class _Quality:
         if moment.truth is None or moment.answer_age_ns != 0:
             self._size_hw = None
             return
-        if moment.truth.shape != self._size_hw:
+        if moment.after_gap or moment.truth.shape != self._size_hw:
             # After a gap no window reaches back.
             self._size_hw = moment.truth.shape
             self._video = VideoConsistency(WINDOWS, self._ignore_index)
