@@ -119,7 +119,9 @@ def memory(arguments: argparse.Namespace, folder: Path) -> None:
             stamp = ns_to_stamp(bag_ns, types["builtin_interfaces/msg/Time"])
             header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera")
             shift = index % SIZE_HW[1]
-            writer.write(camera, bag_ns, image_message(header, noise[:, shift : shift + SIZE_HW[1]]))
+            # Else a picture would repeat the rows of the one before, and the bag be small.
+            picture = noise[:, shift : shift + SIZE_HW[1]] ^ np.uint8(index % 256)
+            writer.write(camera, bag_ns, image_message(header, picture))
     print(
         f"{count} frames, {count * SIZE_HW[0] * SIZE_HW[1] * 3 / 1e9:.1f} GB of pictures, {_gb(drive):.1f} GB on disk"
     )

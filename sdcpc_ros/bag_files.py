@@ -40,6 +40,11 @@ def is_recording(path: Path) -> bool:
     return path.suffix in SUFFIXES or (path.suffix == COMPRESSED_SUFFIX and Path(path.stem).suffix in SUFFIXES)
 
 
+def is_ros1(path: Path) -> bool:
+    """Whether a file is named like a ROS 1 bag, or like one whose recorder was killed."""
+    return path.is_file() and path.name.endswith((".bag", ".bag.active"))
+
+
 def is_cut_off(path: Path) -> bool:
     """Whether the end of a recording is missing, or still in the log that a killed recorder leaves beside it."""
     with path.open("rb") as file:

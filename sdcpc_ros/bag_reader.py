@@ -126,14 +126,16 @@ class BagReader:
         """Open what the path stands for; each has ``connections``, ``messages`` and ``close`` as in rosbags."""
         from rosbags.rosbag2 import Reader
 
-        from sdcpc_ros.bag_files import COMPRESSED_SUFFIX, is_cut_off, is_recording, recordings_in
+        from sdcpc_ros.bag_files import COMPRESSED_SUFFIX, is_cut_off, is_recording, is_ros1, recordings_in
         from sdcpc_ros.ros1_bag import Ros1Recording
 
         path = self._path
-        if path.suffix == ".bag" and path.is_file():
+        if is_ros1(path):
             storage = Ros1Recording(path)
             storage.open()
             opened.callback(storage.close)
+            if storage.is_cut_off:
+                self.damage = f"{path.name} is cut off"
             return [storage]
         if path.is_file():
             if not is_recording(path):

@@ -60,6 +60,7 @@ def replay(argv: list[str]) -> None:
         "damage": damage,
     }
     if is_running:
+        facts["mode"] += ", a node that ran already"
         facts["checkpoint"] = {"path": node_facts.get("checkpoint", "not told by the node")}
     figures = judge(recording, topic, RECORDED["label"], truth, header.labels, run, facts, arguments.out)
     print_figures(f"{topic}, {facts['mode']}", figures)
