@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from sdcpc_core.errors import InputError
+from sdcpc_core.errors import InputError, SdcpcError
 from sdcpc_ros.bag_io import IMAGE_TYPES
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ class BagReader:
 
         Raises:
             InputError: it is no bag, or so broken that nothing can be read.
+            OutputError: it is compressed, and there is no room to unpack it.
         """
         with ExitStack() as opened:
             try:
                 self._storages = self._open(opened)
-            except InputError:
+            except SdcpcError:
                 raise
             except Exception as err:  # Broken files can raise anything.
                 raise InputError(f"{self._path} is not a readable bag: {err or type(err).__name__}") from err

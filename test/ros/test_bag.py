@@ -362,10 +362,18 @@ def test_labels_that_do_not_fit_are_said(tmp_path, small_checkpoint):
     source = make_bag(tmp_path / "drive", [image(i) for i in range(3)])
     with pytest.raises(InputError, match="neither a topic of the bag nor a folder"):
         run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", "/nothing")
+    with pytest.raises(InputError, match="--labels /talk carries std_msgs/msg/String, not label images"):
+        run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", "/talk")
     cv2.imwrite(str(tmp_path / "a.png"), true_labels())
     with pytest.raises(InputError, match=r"holds 1 PNG files, none named by the stamp of a frame, and .* has 3 frames"):
         run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", str(tmp_path))
     assert not (tmp_path / "out.mcap").exists()
+
+
+def test_truth_of_no_frame_is_said(tmp_path, small_checkpoint, capsys):
+    source = make_bag(tmp_path / "drive", [image(0)])
+    run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", CAMERA)
+    assert f"warning: --labels {CAMERA}: not one frame has labels there" in capsys.readouterr().err
 
 
 def test_a_report_beside_the_bag(tmp_path, small_checkpoint):

@@ -2,12 +2,13 @@
 
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sdcpc_core.errors import InputError
+from sdcpc_core.errors import InputError, OutputError
 
 pytest.importorskip("rosbags", reason="bags need rosbags: pip install '.[bag]'")
 
@@ -170,6 +171,18 @@ def test_the_log_of_a_killed_recorder_is_read(tmp_path):
     database.close()
     assert read(killed) == WHOLE
     assert "is cut off" in damage(killed)
+
+
+def test_no_room_to_unpack_is_said(tmp_path, full_disk, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    bag = write(tmp_path / "bag", StoragePlugin.MCAP, CompressionMode.FILE)
+    with (
+        full_disk(20_000),
+        pytest.raises(OutputError, match=r"cannot unpack .*bag\.mcap\.zstd into .*; TMPDIR names another"),
+        BagReader(bag),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
 
 
 def test_a_missing_part_leaves_the_others(tmp_path):
