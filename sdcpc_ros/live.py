@@ -194,6 +194,8 @@ def play_live(
         writer.copy_topics(reader, without=RECORDED.values())
         connections = {name: writer.add_topic(output, IMAGE) for name, output in RECORDED.items()}
         try:
+            if node is None:
+                print(f"waiting for a node in {namespace or '/'} to be active, for {START_TIMEOUT_S:g} s at most")
             player.wait_until_active(START_TIMEOUT_S, check)
             player.wait_for_facts()
             _check_classes(player.node_facts, labels)

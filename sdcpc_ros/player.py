@@ -92,6 +92,7 @@ class Player:
         self._node = Node("player", context=self._context, namespace=self._namespace, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
+        self._name = f"{self._node.get_namespace().rstrip('/')}/segmentation"
         self._camera = self._node.create_publisher(
             Image, self._image_topic, QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         )
@@ -125,7 +126,7 @@ class Player:
             NodeError: the node is not there in time, or is there and not active.
         """
         deadline_s = time.monotonic() + timeout_s
-        waiting_for = "the node to start"
+        waiting_for = f"the node {self._name} to start"
         while time.monotonic() < deadline_s:
             check()
             self._spin_until(time.monotonic() + POLL_S)
@@ -134,7 +135,7 @@ class Player:
                 # The node answers only after it has tried to start itself.
                 raise NodeError("the node could not configure itself")
             if state is not None:
-                waiting_for = f"the node to become active (it is {state}) and for its topics"
+                waiting_for = f"the node {self._name} to become active (it is {state}) and for its topics"
             if state == "active" and self._connected():
                 self._spin_until(time.monotonic() + SETTLE_S)
                 return
@@ -147,9 +148,8 @@ class Player:
             self._spin_until(time.monotonic() + POLL_S)
 
     def _hear_facts(self, array: DiagnosticArray) -> None:
-        name = f"{self._node.get_namespace().rstrip('/')}/segmentation"
         for status in array.status:
-            if status.name == name:
+            if status.name == self._name:
                 self.node_facts = {pair.key: pair.value for pair in status.values}
 
     def _node_state(self) -> str | None:

@@ -32,7 +32,7 @@ def view(argv: list[str]) -> None:
     try:
         import rerun
     except ImportError as err:
-        raise MissingDependencyError("the viewer is Rerun: pip install '.[view]' in the checkout") from err
+        raise MissingDependencyError(f"{err}; the viewer is Rerun: pip install '.[view]' in the checkout") from err
 
     from sdcpc_core.output import atomic_output, check_output, output_errors
     from sdcpc_core.progress import progress
