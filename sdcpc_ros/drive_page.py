@@ -33,6 +33,7 @@ LATENCIES = {
     "p99": "latency, 99th percentile, ms",
     "max": "latency, largest, ms",
 }
+SHOWN = "A frame without an answer of its own is shown with the newest answer to an earlier frame."
 CONSISTENCY = (
     "mVC8 is the share of the pixels which keep their label over 8 frames, of those whose truth stays the same; strict "
     "where they keep the right one."
@@ -81,7 +82,7 @@ def drive_page(
     highlights |= {name: f"{figures[key]:.1f}" for key, name in HIGHLIGHTS.items() if figures.get(key) is not None}
     sections = [
         Section("The drive", [Legend(labels, _seen(scores)), _strip(strip, labels)], "Black is unlabelled."),
-        Section("Figures", [_figures(figures)], HELD if figures["mIoU"] is None else f"{HELD} {CONSISTENCY}"),
+        Section("Figures", [_figures(figures)], SHOWN if figures["mIoU"] is None else f"{HELD} {CONSISTENCY}"),
         Section("Latency over time", _latency(run, course.bag_ns, ends), LATENCY),
         Section("Answered and dropped", [_events(run, course.bag_ns, ends)]),
         Section(
