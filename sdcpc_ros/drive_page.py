@@ -72,6 +72,7 @@ def drive_page(
         HTML that refers to nothing outside itself.
     """
     course = scores.course
+    class_shares = np.array(course.class_shares).reshape(len(course.bag_ns), -1)
     seconds = (np.array(course.bag_ns) - course.bag_ns[0]) / 1e9
     ends = ("0 s", f"{seconds[-1]:.1f} s")
     stretch_of = _stretches(seconds)
@@ -81,13 +82,17 @@ def drive_page(
         highlights["latency, median"] = f"{latency['median']:.0f} ms"
     highlights |= {name: f"{figures[key]:.1f}" for key, name in HIGHLIGHTS.items() if figures.get(key) is not None}
     sections = [
-        Section("The drive", [Legend(labels, _seen(scores)), _strip(strip, labels)], "Black is unlabelled."),
+        Section(
+            "The drive",
+            [Legend(labels, np.flatnonzero(class_shares.sum(axis=0)).tolist()), _strip(strip, labels)],
+            "Black is unlabelled.",
+        ),
         Section("Figures", [_figures(figures)], SHOWN if figures["mIoU"] is None else f"{HELD} {CONSISTENCY}"),
         Section("Latency over time", _latency(run, course.bag_ns, ends), LATENCY),
         Section("Answered and dropped", [_events(run, course.bag_ns, ends)]),
         Section(
             "Classes over time",
-            [Parts(labels.names, labels.palette, _means(np.array(course.class_shares), stretch_of), ends)],
+            [Parts(labels.names, labels.palette, _means(class_shares, stretch_of), ends)],
             "Share of each class in the labels shown.",
         ),
         Section("Where labels flicker", _flicker(scores, strip[0].frame, stretch_of, ends), FLICKER),
@@ -116,10 +121,6 @@ def flicker_map(frame: np.ndarray, changes: np.ndarray, pairs: int) -> np.ndarra
     glow = cv2.GaussianBlur(np.sqrt(share / max(float(share.max()), 1e-6)), (0, 0), max(height / 300, 0.5))
     colours = cv2.cvtColor(cv2.applyColorMap(np.uint8(255 * glow.clip(0, 1)), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     return cv2.add(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), colours)
-
-
-def _seen(scores: DriveScores) -> list[int]:
-    return np.flatnonzero(np.sum(scores.course.class_shares, axis=0)).tolist()
 
 
 def _strip(strip: Sequence[SheetRow], labels: LabelSet) -> Pictures:
