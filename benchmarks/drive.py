@@ -4,12 +4,13 @@ python benchmarks/drive.py figures --images DIR/val --labels DIR/valannot [--pre
 python benchmarks/drive.py memory [--minutes 10]
 
 The first makes a bag of a folder of images at 15 Hz; on CamVid val its Markdown is the README's. The second labels a
-synthetic bag of more than 2 GB and prints the memory of the process as it goes on.
+synthetic bag of more than 2 GB and makes its report, and prints the memory of the process as it goes on.
 """
 
 import argparse
 import hashlib
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from sdcpc_core.arguments import add_segmenter_arguments, positive_number
+from sdcpc_core.report import run_facts
 from sdcpc_core.streaming import Segmenter
 from sdcpc_core.video import START_NS, read_video
 from sdcpc_ros.bag import bag
@@ -28,6 +30,7 @@ from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
 from sdcpc_ros.conversions import ns_to_stamp
 from sdcpc_ros.demo_source import CAMERA_TOPIC, record_video
+from sdcpc_ros.drive_results import judge
 from sdcpc_ros.labelling import RealTime, label_bag
 from sdcpc_ros.replay import replay
 
@@ -106,7 +109,7 @@ def _bare_stream_fps(arguments: argparse.Namespace) -> float:
 
 
 def memory(arguments: argparse.Namespace, folder: Path) -> None:
-    """Label a long bag, as a very slow computer would, and print the memory of the process over time."""
+    """Label a long bag, as a very slow computer would, report on it, and print the memory of the process over time."""
     drive = folder / "drive.mcap"
     count = round(arguments.minutes * 60 * RATE_HZ)
     rng = np.random.default_rng(0)
@@ -119,7 +122,9 @@ def memory(arguments: argparse.Namespace, folder: Path) -> None:
             stamp = ns_to_stamp(bag_ns, types["builtin_interfaces/msg/Time"])
             header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera")
             shift = index % SIZE_HW[1]
-            writer.write(camera, bag_ns, image_message(header, noise[:, shift : shift + SIZE_HW[1]]))
+            # Else a picture would repeat the rows of the one before, and the bag be small.
+            picture = noise[:, shift : shift + SIZE_HW[1]] ^ np.uint8(index % 256)
+            writer.write(camera, bag_ns, image_message(header, picture))
     print(
         f"{count} frames, {count * SIZE_HW[0] * SIZE_HW[1] * 3 / 1e9:.1f} GB of pictures, {_gb(drive):.1f} GB on disk"
     )
@@ -127,7 +132,13 @@ def memory(arguments: argparse.Namespace, folder: Path) -> None:
     with BagReader(drive) as reader, BagWriter(folder / "out.mcap") as writer:
         copy = writer.copy_messages
         writer.copy_messages = lambda *topics: _watched(copy(*topics), count)
-        label_bag(reader, writer, {CAMERA_TOPIC: "/segmentation"}, segmenter, real_time=RealTime(arguments.latency))
+        run = label_bag(
+            reader, writer, {CAMERA_TOPIC: "/segmentation"}, segmenter, real_time=RealTime(arguments.latency)
+        )
+    facts = {**run_facts({}), "mode": "simulated", "bag": "a long drive", "topic": CAMERA_TOPIC, "device_name": "any"}
+    judged = folder / "out.mcap", CAMERA_TOPIC, LABEL_TOPIC, None, segmenter.labels
+    judge(*judged, run.cameras[CAMERA_TOPIC], facts, folder / "report")
+    print(f"the report is made: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")
 
 
 def _watched(messages: Iterator[Any], count: int) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader
 
+from sdcpc_core.errors import OutputError
 from sdcpc_core.video import natural_order
 
 if sys.version_info >= (3, 14):
@@ -38,6 +39,11 @@ def recordings_in(folder: Path) -> list[Path]:
 def is_recording(path: Path) -> bool:
     """Whether a file is named like a recording, compressed or not."""
     return path.suffix in SUFFIXES or (path.suffix == COMPRESSED_SUFFIX and Path(path.stem).suffix in SUFFIXES)
+
+
+def is_ros1(path: Path) -> bool:
+    """Whether a file is named like a ROS 1 bag, or like one whose recorder was killed."""
+    return path.is_file() and path.name.endswith((".bag", ".bag.active"))
 
 
 def is_cut_off(path: Path) -> bool:
@@ -74,18 +80,27 @@ def unpack_file(path: Path, folder: Path) -> tuple[Path, bool]:
 
     Returns:
         The new file, and whether the compressed one was whole.
+
+    Raises:
+        OutputError: the folder has no room for it.
     """
     unpacked = folder / path.stem
     whole = False
-    with (
-        path.open("rb") as packed,
-        zstd.open(packed, "rb") as source,
-        unpacked.open("wb") as target,
-        suppress(EOFError),
-    ):
-        while block := source.read1(COPY_BYTES):
-            target.write(block)
-        whole = True
+    try:
+        with (
+            path.open("rb") as packed,
+            zstd.open(packed, "rb") as source,
+            unpacked.open("wb") as target,
+            suppress(EOFError),
+        ):
+            while block := source.read1(COPY_BYTES):
+                target.write(block)
+            whole = True
+    except OSError as err:
+        reason = err.strerror or err
+        raise OutputError(
+            f"cannot unpack {path} into {folder.parent}: {reason}; TMPDIR names another folder for it"
+        ) from err
     return unpacked, whole
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from sdcpc_core.errors import InputError
+from sdcpc_core.errors import InputError, SdcpcError
 from sdcpc_ros.bag_io import IMAGE_TYPES
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ class BagReader:
 
         Raises:
             InputError: it is no bag, or so broken that nothing can be read.
+            OutputError: it is compressed, and there is no room to unpack it.
         """
         with ExitStack() as opened:
             try:
                 self._storages = self._open(opened)
-            except InputError:
+            except SdcpcError:
                 raise
             except Exception as err:  # Broken files can raise anything.
                 raise InputError(f"{self._path} is not a readable bag: {err or type(err).__name__}") from err
@@ -126,14 +127,16 @@ class BagReader:
         """Open what the path stands for; each has ``connections``, ``messages`` and ``close`` as in rosbags."""
         from rosbags.rosbag2 import Reader
 
-        from sdcpc_ros.bag_files import COMPRESSED_SUFFIX, is_cut_off, is_recording, recordings_in
+        from sdcpc_ros.bag_files import COMPRESSED_SUFFIX, is_cut_off, is_recording, is_ros1, recordings_in
         from sdcpc_ros.ros1_bag import Ros1Recording
 
         path = self._path
-        if path.suffix == ".bag" and path.is_file():
+        if is_ros1(path):
             storage = Ros1Recording(path)
             storage.open()
             opened.callback(storage.close)
+            if storage.is_cut_off:
+                self.damage = f"{path.name} is cut off"
             return [storage]
         if path.is_file():
             if not is_recording(path):

@@ -12,17 +12,17 @@ from sdcpc_ros.conversions import NS_PER_S
 
 @dataclass
 class CameraRun:
-    """Frames and answers, each frame known by its time of recording (ns).
+    """Frames and answers, each frame known by its time of recording (ns), which a few may share.
 
     Attributes:
         sent_ns: frames that could be answered, in the order they came.
-        latency_ms: from the arrival of a frame to its answer (ms), for each frame that was answered.
+        answers: for each frame that was answered, the frame, and how long its answer took from its arrival (ms).
         bad_frames: frames that are no usable picture, by cause.
         lag_ms: live, how long after its time each frame was sent (ms); grows where this computer is too busy.
     """
 
     sent_ns: list[int] = field(default_factory=list)
-    latency_ms: dict[int, float] = field(default_factory=dict)
+    answers: list[tuple[int, float]] = field(default_factory=list)
     bad_frames: Counter[str] = field(default_factory=Counter)
     lag_ms: list[float] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ class CameraRun:
     @property
     def answered(self) -> int:
         """Frames with an answer of their own."""
-        return len(self.latency_ms)
+        return len(self.answers)
 
     @property
     def dropped(self) -> int:
@@ -49,7 +49,7 @@ class CameraRun:
 
     def report(self) -> dict[str, Any]:
         """The run as JSON values; ``jitter_ms`` is the mean change of latency from one answer to the next."""
-        latencies = np.array([self.latency_ms[frame] for frame in sorted(self.latency_ms)])
+        latencies = np.array([latency for _, latency in sorted(self.answers)])
         percents = {"p25": 25, "median": 50, "p75": 75, "p99": 99, "max": 100}
         spread = np.percentile(latencies, list(percents.values())) if latencies.size else [None] * len(percents)
         return {

@@ -27,10 +27,18 @@ def demo(argv: list[str]) -> None:
     # The node starts while its input is made.
     with tempfile.TemporaryDirectory() as workspace, own_node(arguments, checkpoint) as node:
         source, topic = _source(arguments, Path(workspace))
-        run = play_live(source, topic, recording, node=node, namespace=node.namespace, passage=Passage())
+        run, node_facts = play_live(
+            source,
+            topic,
+            recording,
+            node=node,
+            namespace=node.namespace,
+            passage=Passage(),
+            labels=header.labels,
+        )
     is_synthetic = not (arguments.video or arguments.bag)
     facts = {
-        **live_facts(arguments, checkpoint, header),
+        **live_facts(arguments, checkpoint, header, node_facts),
         "bag": str(arguments.video or arguments.bag or "a synthetic drive"),
         "topic": topic,
         "seed": DEMO_SEED if is_synthetic else None,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from sdcpc_core.labels import LabelSet
 from sdcpc_core.report import device_name, latency_ms
 from sdcpc_core.streaming import Segmenter
 from sdcpc_ros.camera import Camera
@@ -32,7 +33,7 @@ def segmenter_facts(segmenter: Segmenter, checkpoint: str) -> dict[str, Any]:
     """Which network runs where, and the memory it takes."""
     facts = {
         "checkpoint": checkpoint,
-        "classes": f"{segmenter.labels.num_classes} of {segmenter.labels.name}",
+        "classes": classes_in_words(segmenter.labels),
         "device": device_in_words(segmenter.device),
         "precision": segmenter.precision,
         "process memory, peak (MiB)": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -41,6 +42,11 @@ def segmenter_facts(segmenter: Segmenter, checkpoint: str) -> dict[str, Any]:
         facts["device memory (MiB)"] = torch.cuda.memory_allocated(segmenter.device) >> 20
         facts["device memory, peak (MiB)"] = torch.cuda.max_memory_reserved(segmenter.device) >> 20
     return facts
+
+
+def classes_in_words(labels: LabelSet) -> str:
+    """How many classes there are, and of what."""
+    return f"{labels.num_classes} of {labels.name}"
 
 
 def device_in_words(device: torch.device) -> str:

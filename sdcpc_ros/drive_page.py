@@ -16,7 +16,7 @@ from sdcpc_ros.drive_scores import HELD, DriveScores
 
 STRETCHES = 240
 """Courses are drawn in at most so many stretches of time."""
-HIGHLIGHTS = {"mIoU": "mIoU", "mVC8": "mVC8", "mVC16": "mVC16", "changed_pixels": "changing pixels, %"}
+HIGHLIGHTS = {"mIoU": "mIoU, %", "mVC8": "mVC8, %", "mVC16": "mVC16, %", "changed_pixels": "changing pixels, %"}
 FIGURES = {
     "mIoU": "mIoU, %",
     "pixel_accuracy": "pixel accuracy, %",
@@ -26,6 +26,26 @@ FIGURES = {
     "mVC16_strict": "mVC16 strict, %",
     "changed_pixels": "pixels that change label, %",
 }
+LATENCIES = {
+    "p25": "latency, 25th percentile, ms",
+    "median": "latency, median, ms",
+    "p75": "latency, 75th percentile, ms",
+    "p99": "latency, 99th percentile, ms",
+    "max": "latency, largest, ms",
+}
+SHOWN = "A frame without an answer of its own is shown with the newest answer to an earlier frame."
+CONSISTENCY = (
+    "mVC8 is the share of the pixels which keep their label over 8 frames, of those whose truth stays the same; strict "
+    "where they keep the right one."
+)
+LATENCY = (
+    "Live, from sending a frame to receiving its label; simulated, from its arrival to its answer; where every frame "
+    "is answered, the time in the network."
+)
+FLICKER = (
+    "Dark where the label of a pixel stays the same, bright where it often changes from one frame to the next: at the "
+    "borders of what moves that is right, inside of things it is flicker."
+)
 
 
 def drive_page(
@@ -52,6 +72,7 @@ def drive_page(
         HTML that refers to nothing outside itself.
     """
     course = scores.course
+    class_shares = np.array(course.class_shares).reshape(len(course.bag_ns), -1)
     seconds = (np.array(course.bag_ns) - course.bag_ns[0]) / 1e9
     ends = ("0 s", f"{seconds[-1]:.1f} s")
     stretch_of = _stretches(seconds)
@@ -61,16 +82,20 @@ def drive_page(
         highlights["latency, median"] = f"{latency['median']:.0f} ms"
     highlights |= {name: f"{figures[key]:.1f}" for key, name in HIGHLIGHTS.items() if figures.get(key) is not None}
     sections = [
-        Section("The drive", [Legend(labels, _seen(scores)), _strip(strip, labels)]),
-        Section("Figures", _figures(figures), HELD),
-        Section("Latency over time", _latency(run, course.bag_ns, ends)),
+        Section(
+            "The drive",
+            [Legend(labels, np.flatnonzero(class_shares.sum(axis=0)).tolist()), _strip(strip, labels)],
+            "Black is unlabelled.",
+        ),
+        Section("Figures", [_figures(figures)], SHOWN if figures["mIoU"] is None else f"{HELD} {CONSISTENCY}"),
+        Section("Latency over time", _latency(run, course.bag_ns, ends), LATENCY),
         Section("Answered and dropped", [_events(run, course.bag_ns, ends)]),
         Section(
             "Classes over time",
-            [Parts(labels.names, labels.palette, _means(np.array(course.class_shares), stretch_of), ends)],
+            [Parts(labels.names, labels.palette, _means(class_shares, stretch_of), ends)],
             "Share of each class in the labels shown.",
         ),
-        Section("Where labels flicker", _flicker(scores, strip[0].frame, stretch_of, ends)),
+        Section("Where labels flicker", _flicker(scores, strip[0].frame, stretch_of, ends), FLICKER),
         Section("To measure it again", [Facts(facts)]),
     ]
     return render_page(
@@ -98,10 +123,6 @@ def flicker_map(frame: np.ndarray, changes: np.ndarray, pairs: int) -> np.ndarra
     return cv2.add(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), colours)
 
 
-def _seen(scores: DriveScores) -> list[int]:
-    return np.flatnonzero(np.sum(scores.course.class_shares, axis=0)).tolist()
-
-
 def _strip(strip: Sequence[SheetRow], labels: LabelSet) -> Pictures:
     has_truth = any(row.truth is not None for row in strip)
     headings = ("Input", "Overlay", "Labels", *(["Ground truth"] if has_truth else []))
@@ -115,8 +136,7 @@ def _strip(strip: Sequence[SheetRow], labels: LabelSet) -> Pictures:
     return Pictures(headings, rows)
 
 
-def _figures(figures: Mapping[str, Any]) -> list[Table]:
-    latency = figures["latency_ms"]
+def _figures(figures: Mapping[str, Any]) -> Table:
     rows = [(name, f"{figures[key]:.2f}") for key, name in FIGURES.items() if figures.get(key) is not None]
     rows += [
         (f"windows of {window} without a gap", str(figures[f"mVC{window}_windows"]))
@@ -129,18 +149,18 @@ def _figures(figures: Mapping[str, Any]) -> list[Table]:
         ("dropped", str(figures["frames_dropped"])),
     ]
     rows += [(f"frames that are no picture: {cause}", str(count)) for cause, count in figures["bad_frames"].items()]
-    tables = [Table(("figure", "value"), rows)]
-    if latency["median"] is not None:
-        columns = ("latency, ms", "25 %", "median", "75 %", "99 %", "largest")
-        cells = (f"{latency[key]:.0f}" for key in ("p25", "median", "p75", "p99", "max"))
-        jitter = figures["jitter_ms"]
-        caption = "" if jitter is None else f"Mean change from one answer to the next (jitter): {jitter:.1f} ms."
-        tables.append(Table(columns, [("answers", *cells)], caption))
-    return tables
+    latency = figures["latency_ms"]
+    rows += [(name, f"{latency[key]:.0f}") for key, name in LATENCIES.items() if latency[key] is not None]
+    if figures["jitter_ms"] is not None:
+        rows.append(("jitter: mean change of latency from answer to answer, ms", f"{figures['jitter_ms']:.1f}"))
+    if "player_lag_ms" in figures:
+        rows.append(("frames were sent late by (median), ms", f"{figures['player_lag_ms']['median']:.1f}"))
+    return Table(("figure", "value"), rows)
 
 
 def _latency(run: CameraRun, bag_ns: Sequence[int], ends: tuple[str, str]) -> list[Lines]:
-    latency_ms = np.array([run.latency_ms.get(frame, np.nan) for frame in bag_ns])
+    latency_of = dict(run.answers)
+    latency_ms = np.array([latency_of.get(frame, np.nan) for frame in bag_ns])
     answered = np.count_nonzero(~np.isnan(latency_ms))
     if not answered:
         return []
@@ -158,7 +178,8 @@ def _events(run: CameraRun, bag_ns: Sequence[int], ends: tuple[str, str]) -> Eve
     # Every frame that was sent, whether or not its picture could be read again.
     seconds = (np.array(run.sent_ns) - bag_ns[0]) / 1e9
     stretch_of = _stretches(seconds)
-    answered = np.array([frame in run.latency_ms for frame in run.sent_ns], float)
+    have_answers = {frame for frame, _ in run.answers}
+    answered = np.array([frame in have_answers for frame in run.sent_ns], float)
     rows = [
         ("answered", _means(answered, stretch_of).tolist()),
         ("dropped", _means(1 - answered, stretch_of).tolist()),
@@ -172,12 +193,12 @@ def _flicker(
     if scores.flicker is None:
         return []
     changes, pairs = scores.flicker
-    caption = f"of {pairs} pairs of neighbouring frames; the brightest pixel changed in {changes.max()} of them"
+    caption = f"{pairs} pairs of neighbouring frames; the brightest pixel changed in {changes.max()} of them"
     picture = flicker_map(frame, changes, pairs)
     changed = 100 * _means(np.array(scores.course.changed), stretch_of)
     return [
         Pictures(("How often the label of a pixel changes",), [PictureRow(caption, [picture])], width_px=960),
-        Lines("pixels that change their label from one frame to the next, %", {"share": changed.tolist()}, ends),
+        Lines("pixels that change their label from one frame to the next", {"%": changed.tolist()}, ends),
     ]
 
 

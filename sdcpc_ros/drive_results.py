@@ -1,5 +1,6 @@
 """What is shown of a recorded run: a page, an overlay video, a contact sheet and figures."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,15 @@ def judge(
         with progress(seen, "measuring the labels", run.sent) as shown:
             for moment in shown:
                 scores.update(moment)
-        return {**figures, **scores.figures(), "held": HELD}
-    make_folder(out)
-    strip = _make_video(out / VIDEO, seen, run, labels, scores)
+    else:
+        strip = _make_video(make_folder(out) / VIDEO, seen, run, labels, scores)
     figures |= {**scores.figures(), "held": HELD}
+    if figures["mIoU"] is None and (asked := facts["config"].get("labels")):
+        print(
+            f"warning: --labels {asked}: not one frame has labels there, by its stamp and of its size", file=sys.stderr
+        )
+    if out is None:
+        return figures
     _, png = cv2.imencode(".png", cv2.cvtColor(contact_sheet(_spread(strip), labels), cv2.COLOR_RGB2BGR))
     page = drive_page(f"{topic} of {facts['bag']}", figures, _told(facts), run, scores, strip, labels)
     for name, data in ((SHEET, png.tobytes()), (PAGE, page.encode())):
@@ -163,12 +169,16 @@ def _age_in_words(age_ns: int | None) -> str:
 
 
 def _told(facts: Mapping[str, Any]) -> dict[str, str]:
+    config = facts["config"]
+    # What a node runs that was there before is not ours to choose.
+    is_running = config.get("running") is not None
+    checkpoint = facts["checkpoint"]["path"] if is_running else config.get("checkpoint")
     told = {
         "mode": facts["mode"],
         "bag": str(facts["bag"]),
         "topic": facts["topic"],
-        "settings": ", ".join(f"{name} {value}" for name, value in facts["config"].items() if value),
-        "checkpoint": str(facts["config"].get("checkpoint") or "the one that comes with the package"),
+        "settings": ", ".join(f"{name} {value}" for name, value in config.items() if value),
+        "checkpoint": str(checkpoint or "the one that comes with the package"),
         "device": facts["device_name"],
         "commit": facts["commit"] or "not a checkout",
         "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),

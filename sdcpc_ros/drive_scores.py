@@ -1,5 +1,6 @@
 """How good and how steady the labels of a drive are, from its moments one after the other."""
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,14 +23,15 @@ class DriveCourse:
     Attributes:
         bag_ns: times of recording (ns).
         answered: whether the frame has an answer of its own.
-        class_shares: share of each class in the labels shown, (K,) each, 0..1.
+        class_shares: share of each class in the labels shown, 0..1, the K of a frame after those of the one before.
         changed: share of the pixels with another label than in the frame before, 0..1; NaN where not both of them
             were answered.
     """
 
     bag_ns: list[int] = field(default_factory=list)
     answered: list[bool] = field(default_factory=list)
-    class_shares: list[np.ndarray] = field(default_factory=list)
+    # One buffer: a small block for each frame would keep the C library from using the memory of images again.
+    class_shares: "array[float]" = field(default_factory=lambda: array("f"))
     changed: list[float] = field(default_factory=list)
 
 
@@ -56,11 +58,13 @@ class DriveScores:
     def update(self, moment: Moment) -> None:
         """Take the next moment."""
         answered = moment.answer_age_ns == 0
+        if moment.after_gap:
+            self._previous = None
         self._before_first_answer += moment.answer_age_ns is None
         counts = np.bincount(moment.label_map.ravel(), minlength=self._labels.num_classes)[: self._labels.num_classes]
         self.course.bag_ns.append(moment.bag_ns)
         self.course.answered.append(answered)
-        self.course.class_shares.append((counts / moment.label_map.size).astype(np.float32))
+        self.course.class_shares.extend(counts / moment.label_map.size)
         self.course.changed.append(self._update_flicker(moment.label_map) if answered else float("nan"))
         self._previous = moment.label_map if answered else None
         if moment.truth is not None and self._quality is None:
@@ -117,7 +121,7 @@ class _Quality:
         if moment.truth is None or moment.answer_age_ns != 0:
             self._size_hw = None
             return
-        if moment.truth.shape != self._size_hw:
+        if moment.after_gap or moment.truth.shape != self._size_hw:
             # After a gap no window reaches back.
             self._size_hw = moment.truth.shape
             self._video = VideoConsistency(WINDOWS, self._ignore_index)

@@ -134,7 +134,8 @@ def label_bag(
         answer_ns = start_ns + took_ns if real_time else frame.bag_ns
         run.network_s += result.timings.total_ms / 1e3
         waited_ms = (start_ns - frame.bag_ns) / NS_PER_MS
-        camera.run.latency_ms[frame.bag_ns] = waited_ms + took_ns / NS_PER_MS if real_time else result.timings.total_ms
+        latency_ms = waited_ms + took_ns / NS_PER_MS if real_time else result.timings.total_ms
+        camera.run.answers.append((frame.bag_ns, latency_ms))
         for name, output in camera.outputs.items():
             writer.write(output, answer_ns, image_message(header, _picture(name, picture, result, segmenter)))
         return took_ns

@@ -2,24 +2,29 @@
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from sdcpc_core.checkpoint import CheckpointHeader
-from sdcpc_core.errors import InputError
+from sdcpc_core.errors import ConfigError, InputError
+from sdcpc_core.labels import LabelSet
 from sdcpc_core.models.video_model import check_size
 from sdcpc_core.progress import progress
-from sdcpc_core.report import device_name, run_facts
+from sdcpc_core.report import run_facts
 from sdcpc_core.streaming import find_device
 from sdcpc_ros.bag_io import IMAGE, decode_frame, image_message, standard_types, with_stamp
 from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
 from sdcpc_ros.camera_run import CameraRun
 from sdcpc_ros.conversions import NS_PER_S
+from sdcpc_ros.diagnostics import classes_in_words
 from sdcpc_ros.node_process import NodeError, NodeProcess
 from sdcpc_ros.player import Player, isolated_ros
 
@@ -93,12 +98,22 @@ def own_node(arguments: argparse.Namespace, checkpoint: Path) -> Iterator[NodePr
         yield node
 
 
-def live_facts(arguments: argparse.Namespace, checkpoint: Path, header: CheckpointHeader) -> dict[str, Any]:
-    """What is needed to measure a live run again."""
+def live_facts(
+    arguments: argparse.Namespace, checkpoint: Path, header: CheckpointHeader, node_facts: Mapping[str, str]
+) -> dict[str, Any]:
+    """What is needed to measure a live run again.
+
+    Args:
+        arguments: of the command.
+        checkpoint: what a node of our own runs.
+        header: of that.
+        node_facts: what the node told of itself.
+    """
     return {
         **run_facts(vars(arguments)),
         "mode": "live, newest frame first",
-        "device_name": device_name(find_device(arguments.device)),
+        "device_name": node_facts.get("device", "not told by the node"),
+        "precision": node_facts.get("precision"),
         "checkpoint": {"path": str(checkpoint), "model": header.model_name, "provenance": dict(header.provenance)},
     }
 
@@ -122,8 +137,7 @@ def find_stretch(source: Path, topic: str, passage: Passage) -> Stretch:
             times.append(bag_ns)
             if not usable:
                 try:
-                    _, frame = decode_frame(raw, connection.msgtype)
-                    check_size(frame.shape[:2])
+                    _read(raw, connection.msgtype)
                     usable = True
                 except InputError as err:
                     causes.add(str(err))
@@ -144,7 +158,8 @@ def play_live(
     image_topic: str = "image",
     node: NodeProcess | None = None,
     passage: Passage,
-) -> CameraRun:
+    labels: LabelSet,
+) -> tuple[CameraRun, dict[str, str]]:
     """Play images to a node with ``/clock``, showing progress; record the bag and what the node answers.
 
     In the recording time goes on from loop to loop, where the stamps of the frames begin anew.
@@ -157,8 +172,13 @@ def play_live(
         image_topic: where the node listens.
         node: its process, where it is ours.
         passage: what is played.
+        labels: what its answers are taken for.
+
+    Returns:
+        What became of the frames, and what the node told of itself.
 
     Raises:
+        ConfigError: the node has other classes.
         InputError: there is no frame that can be answered, or the bag is broken.
         NodeError: the node does not start, has ended, or answers nothing.
         OutputError: the recording cannot be written.
@@ -174,27 +194,44 @@ def play_live(
         writer.copy_topics(reader, without=RECORDED.values())
         connections = {name: writer.add_topic(output, IMAGE) for name, output in RECORDED.items()}
         try:
+            if node is None:
+                print(f"waiting for a node in {namespace or '/'} to be active, for {START_TIMEOUT_S:g} s at most")
             player.wait_until_active(START_TIMEOUT_S, check)
+            player.wait_for_facts()
+            _check_classes(player.node_facts, labels)
             messages = _passes(reader, writer, topic, stretch, passage.loops)
             with progress(messages, "playing it live    ", stretch.frames * passage.loops) as shown:
+                bad_frames: Counter[str] = Counter()
                 run = player.play(
-                    _images(shown),
+                    _images(shown, bad_frames),
                     lambda name, bag_ns, raw: writer.write(connections[name], bag_ns, raw),
                     rate=passage.rate,
                     linger_s=LINGER_S,
                     check=check,
                 )
+            run.bad_frames = bad_frames
             if not run.answered:
                 raise NodeError(f"the node answered none of {run.sent} frames")
         except NodeError as err:
             if node is None:
                 raise
             raise NodeError(": ".join(filter(None, [str(err), node.last_error()])) + f"; see {node.log_path}") from err
-    return run
+    return run, player.node_facts
 
 
 def _no_check() -> None:
     """Whether a node that somebody else runs is alive shows in its answers alone."""
+
+
+def _check_classes(node_facts: Mapping[str, str], labels: LabelSet) -> None:
+    """Refuse to take the ids of one set of classes for those of another."""
+    ours = classes_in_words(labels)
+    theirs = node_facts.get("classes", ours)
+    if theirs != ours:
+        raise ConfigError(
+            f"the node answers with {theirs} classes (checkpoint {node_facts.get('checkpoint')}), and here are "
+            f"{ours}; name its checkpoint with --checkpoint"
+        )
 
 
 def _passes(
@@ -206,14 +243,21 @@ def _passes(
         )
 
 
-def _images(messages: Iterable[tuple[Any, int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Images as the node takes them; what cannot be made one is left out."""
+def _images(messages: Iterable[tuple[Any, int, bytes]], bad_frames: Counter[str]) -> Iterator[tuple[int, bytes]]:
+    """Images as the node takes them; what it would refuse is left out, and counted by cause."""
     for connection, bag_ns, raw in messages:
         try:
             stamped = with_stamp(raw, bag_ns)
-            if connection.msgtype != IMAGE:
-                message = image_message(*decode_frame(stamped, connection.msgtype))
-                stamped = standard_types().serialize_cdr(message, IMAGE)
-        except InputError:
+            header, frame = _read(stamped, connection.msgtype)
+        except InputError as err:
+            bad_frames[str(err)] += 1
             continue
+        if connection.msgtype != IMAGE:
+            stamped = standard_types().serialize_cdr(image_message(header, frame), IMAGE)
         yield bag_ns, bytes(stamped)
+
+
+def _read(raw: bytes, msgtype: str) -> tuple[Any, np.ndarray]:
+    header, frame = decode_frame(raw, msgtype)
+    check_size(frame.shape[:2])
+    return header, frame

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -26,6 +27,8 @@ CLOCK_PERIOD_S = 0.01
 """How often the time is told between two frames."""
 SETTLE_S = 0.5
 """After both ends are seen: the other end may need a moment to see this one."""
+FACTS_TIMEOUT_S = 5.0
+"""The node tells of itself every second."""
 
 
 @contextmanager
@@ -65,6 +68,9 @@ class Player:
     """A clock, a camera and a listener for one segmentation node; a context manager.
 
     Messages stay serialized on this side: next to the node, the player costs almost nothing.
+
+    Attributes:
+        node_facts: what the node last told of itself on ``/diagnostics``.
     """
 
     def __init__(self, namespace: str, image_topic: str, *, outputs: tuple[str, ...] = ("label", "overlay")) -> None:
@@ -78,6 +84,7 @@ class Player:
         self._namespace = namespace
         self._image_topic = image_topic
         self._outputs = outputs
+        self.node_facts: dict[str, str] = {}
 
     def __enter__(self) -> "Player":
         self._context = rclpy.Context()
@@ -85,6 +92,7 @@ class Player:
         self._node = Node("player", context=self._context, namespace=self._namespace, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
+        self._name = f"{self._node.get_namespace().rstrip('/')}/segmentation"
         self._camera = self._node.create_publisher(
             Image, self._image_topic, QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         )
@@ -98,6 +106,7 @@ class Player:
                 QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE),
                 raw=True,
             )
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._hear_facts, 10)
         self._state_of_node = self._node.create_client(GetState, "segmentation/get_state")
         return self
 
@@ -117,7 +126,7 @@ class Player:
             NodeError: the node is not there in time, or is there and not active.
         """
         deadline_s = time.monotonic() + timeout_s
-        waiting_for = "the node to start"
+        waiting_for = f"the node {self._name} to start"
         while time.monotonic() < deadline_s:
             check()
             self._spin_until(time.monotonic() + POLL_S)
@@ -126,11 +135,22 @@ class Player:
                 # The node answers only after it has tried to start itself.
                 raise NodeError("the node could not configure itself")
             if state is not None:
-                waiting_for = f"the node to become active (it is {state}) and for its topics"
+                waiting_for = f"the node {self._name} to become active (it is {state}) and for its topics"
             if state == "active" and self._connected():
                 self._spin_until(time.monotonic() + SETTLE_S)
                 return
         raise NodeError(f"waited {timeout_s:g} s for {waiting_for}")
+
+    def wait_for_facts(self) -> None:
+        """Listen until the node has told on which device it runs what, or for some seconds."""
+        deadline_s = time.monotonic() + FACTS_TIMEOUT_S
+        while "device" not in self.node_facts and time.monotonic() < deadline_s:
+            self._spin_until(time.monotonic() + POLL_S)
+
+    def _hear_facts(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            if status.name == self._name:
+                self.node_facts = {pair.key: pair.value for pair in status.values}
 
     def _node_state(self) -> str | None:
         if not self._state_of_node.service_is_ready():
@@ -184,7 +204,7 @@ class Player:
             unanswered.discard((name, stamp_ns))
             bag_ns, sent_s = sent[stamp_ns]
             if name == "label":
-                run.latency_ms[bag_ns] = 1e3 * (heard_s - sent_s)
+                run.answers.append((bag_ns, 1e3 * (heard_s - sent_s)))
             on_answer(name, now_ns(), raw)
 
         self._receive = receive

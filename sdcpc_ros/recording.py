@@ -27,6 +27,8 @@ class Moment:
         answer_age_ns: how much earlier than this frame the answered one was recorded (ns): 0 for an answer to the
             frame itself, None before the first answer.
         truth: true class ids, (H, W), where there are any.
+        after_gap: whether this frame does not follow the moment before: what lies between is no picture, or a loop
+            begins anew.
     """
 
     bag_ns: int
@@ -34,6 +36,7 @@ class Moment:
     label_map: np.ndarray
     answer_age_ns: int | None
     truth: np.ndarray | None
+    after_gap: bool = False
 
 
 def moments(path: str | Path, labels: LabelSet, topic: str, label_topic: str, truth: Truth) -> Iterator[Moment]:
@@ -54,13 +57,16 @@ def moments(path: str | Path, labels: LabelSet, topic: str, label_topic: str, tr
         answer_of = _ByStamp(answers, label_topic)
         truth_of = _ByStamp(truths, truth, every_loop=True) if isinstance(truth, str) else None
         held, held_ns = None, 0
+        last_stamp_ns, is_gap = 0, False
         for connection, bag_ns, raw in frames.messages(topic):
             try:
                 stamped = with_stamp(raw, bag_ns)
                 _, frame = decode_frame(stamped, connection.msgtype)
             except InputError:
+                is_gap = True
                 continue
             stamp_ns = stamp_of(stamped)
+            after_gap, is_gap, last_stamp_ns = is_gap or stamp_ns < last_stamp_ns, False, stamp_ns
             true_labels = truth_of.take(stamp_ns, bag_ns) if truth_of else _read_truth(truth, stamp_ns)
             if true_labels is not None:
                 true_labels = _without_strays(true_labels, labels) if true_labels.shape == frame.shape[:2] else None
@@ -69,9 +75,9 @@ def moments(path: str | Path, labels: LabelSet, topic: str, label_topic: str, tr
                 held, held_ns = answer, bag_ns
             if held is None or held.shape != frame.shape[:2]:
                 unlabelled = np.full(frame.shape[:2], labels.ignore_index, labels.label_dtype)
-                yield Moment(bag_ns, frame, unlabelled, None, true_labels)
+                yield Moment(bag_ns, frame, unlabelled, None, true_labels, after_gap)
             else:
-                yield Moment(bag_ns, frame, held, bag_ns - held_ns, true_labels)
+                yield Moment(bag_ns, frame, held, bag_ns - held_ns, true_labels, after_gap)
 
 
 class _ByStamp:

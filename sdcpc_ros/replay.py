@@ -43,7 +43,7 @@ def replay(argv: list[str]) -> None:
         print(f"warning: {arguments.bag}: {damage}; what can be read of it is played", file=sys.stderr)
     make_folder(arguments.out)
     with nullcontext() if is_running else own_node(arguments, checkpoint) as node:
-        run = play_live(
+        run, node_facts = play_live(
             arguments.bag,
             topic,
             recording,
@@ -51,8 +51,17 @@ def replay(argv: list[str]) -> None:
             namespace=arguments.running if node is None else node.namespace,
             image_topic=(arguments.image or topic) if node is None else "image",
             passage=Passage(arguments.rate, arguments.loops, arguments.start, arguments.duration),
+            labels=header.labels,
         )
-    facts = {**live_facts(arguments, checkpoint, header), "bag": str(arguments.bag), "topic": topic, "damage": damage}
+    facts = {
+        **live_facts(arguments, checkpoint, header, node_facts),
+        "bag": str(arguments.bag),
+        "topic": topic,
+        "damage": damage,
+    }
+    if is_running:
+        facts["mode"] += ", a node that ran already"
+        facts["checkpoint"] = {"path": node_facts.get("checkpoint", "not told by the node")}
     figures = judge(recording, topic, RECORDED["label"], truth, header.labels, run, facts, arguments.out)
     print_figures(f"{topic}, {facts['mode']}", figures)
     print_files(arguments.out, [RECORDING] if node is None else [RECORDING, NODE_LOG])

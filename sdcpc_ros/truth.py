@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from sdcpc_core.errors import InputError
-from sdcpc_ros.bag_io import stamp_of, with_stamp
+from sdcpc_ros.bag_io import IMAGE, stamp_of, with_stamp
 from sdcpc_ros.bag_reader import BagReader
 
 Truth: TypeAlias = str | Mapping[int, Path] | None
@@ -32,12 +32,15 @@ def find_truth(name: str | None, reader: BagReader, topic: str) -> Truth:
         topic: the images that the labels belong to.
 
     Raises:
-        InputError: neither a topic nor a folder, or files that cannot be told to belong to the frames.
+        InputError: neither a topic of images nor a folder, or files that cannot be told to belong to the frames.
     """
     if name is None:
         return None
-    if any(connection.topic == name for connection in reader.connections):
-        return name
+    for connection in reader.connections:
+        if connection.topic == name:
+            if connection.msgtype != IMAGE:
+                raise InputError(f"--labels {name} carries {connection.msgtype}, not label images ({IMAGE})")
+            return name
     folder = Path(name)
     if not folder.is_dir():
         raise InputError(f"--labels {name} is neither a topic of the bag nor a folder")

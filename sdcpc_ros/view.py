@@ -32,7 +32,7 @@ def view(argv: list[str]) -> None:
     try:
         import rerun
     except ImportError as err:
-        raise MissingDependencyError("the viewer is Rerun: pip install '.[view]' in the checkout") from err
+        raise MissingDependencyError(f"{err}; the viewer is Rerun: pip install '.[view]' in the checkout") from err
 
     from sdcpc_core.output import atomic_output, check_output, output_errors
     from sdcpc_core.progress import progress
@@ -123,11 +123,11 @@ def send_frame(recording: "rerun.RecordingStream", frame: "np.ndarray", result: 
 
 
 def _is_bag(path: Path) -> bool:
-    from sdcpc_ros.bag_files import is_recording, recordings_in
+    from sdcpc_ros.bag_files import is_recording, is_ros1, recordings_in
 
     if path.is_dir():
         return (path / "metadata.yaml").exists() or bool(recordings_in(path))
-    return path.suffix == ".bag" or is_recording(path)
+    return is_ros1(path) or is_recording(path)
 
 
 def _open(

@@ -322,6 +322,29 @@ def test_labels_are_measured_against_the_truth(tmp_path, small_checkpoint, capsy
     assert "over 2 windows answered without a gap" in capsys.readouterr().out
 
 
+def test_a_frame_that_is_no_picture_is_a_gap(tmp_path, small_checkpoint):
+    """Of 9 frames before it there are two windows, of the 7 behind it none."""
+    images, report = [image(i) for i in range(17)], tmp_path / "report.json"
+    images[9].encoding = "martian"
+    source = make_bag(tmp_path / "drive", images)
+    for index in range(17):
+        cv2.imwrite(str(tmp_path / f"{index:02}.png"), true_labels())
+    labels = ("--labels", str(tmp_path), "--json", str(report))
+    run(source, tmp_path / "out.mcap", small_checkpoint, *labels)
+    facts = json.loads(report.read_text())
+    assert (facts["frames_answered"], facts["mVC8_windows"], facts["mVC16_windows"]) == (16, 2, 0)
+
+
+def test_frames_recorded_at_one_time_are_all_counted(tmp_path, small_checkpoint):
+    with BagWriter(tmp_path / "drive") as writer:
+        camera = writer.add_topic(CAMERA, IMAGE)
+        for index in range(4):
+            writer.write(camera, 7 * 10**9 + index // 2 * PERIOD_NS, image(index))
+    run(tmp_path / "drive", tmp_path / "out.mcap", small_checkpoint, "--json", str(tmp_path / "report.json"))
+    facts = json.loads((tmp_path / "report.json").read_text())
+    assert (facts["frames_sent"], facts["frames_answered"], facts["frames_dropped"]) == (4, 4, 0)
+
+
 def test_only_windows_without_a_gap_count(tmp_path, small_checkpoint):
     """Of 20 frames 250 ms of work leave no two neighbours answered."""
     source, report = make_bag(tmp_path / "drive", [image(i) for i in range(20)]), tmp_path / "report.json"
@@ -339,10 +362,18 @@ def test_labels_that_do_not_fit_are_said(tmp_path, small_checkpoint):
     source = make_bag(tmp_path / "drive", [image(i) for i in range(3)])
     with pytest.raises(InputError, match="neither a topic of the bag nor a folder"):
         run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", "/nothing")
+    with pytest.raises(InputError, match="--labels /talk carries std_msgs/msg/String, not label images"):
+        run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", "/talk")
     cv2.imwrite(str(tmp_path / "a.png"), true_labels())
     with pytest.raises(InputError, match=r"holds 1 PNG files, none named by the stamp of a frame, and .* has 3 frames"):
         run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", str(tmp_path))
     assert not (tmp_path / "out.mcap").exists()
+
+
+def test_truth_of_no_frame_is_said(tmp_path, small_checkpoint, capsys):
+    source = make_bag(tmp_path / "drive", [image(0)])
+    run(source, tmp_path / "out.mcap", small_checkpoint, "--labels", CAMERA)
+    assert f"warning: --labels {CAMERA}: not one frame has labels there" in capsys.readouterr().err
 
 
 def test_a_report_beside_the_bag(tmp_path, small_checkpoint):

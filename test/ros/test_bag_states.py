@@ -2,12 +2,13 @@
 
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sdcpc_core.errors import InputError
+from sdcpc_core.errors import InputError, OutputError
 
 pytest.importorskip("rosbags", reason="bags need rosbags: pip install '.[bag]'")
 
@@ -172,6 +173,18 @@ def test_the_log_of_a_killed_recorder_is_read(tmp_path):
     assert "is cut off" in damage(killed)
 
 
+def test_no_room_to_unpack_is_said(tmp_path, full_disk, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    bag = write(tmp_path / "bag", StoragePlugin.MCAP, CompressionMode.FILE)
+    with (
+        full_disk(20_000),
+        pytest.raises(OutputError, match=r"cannot unpack .*bag\.mcap\.zstd into .*; TMPDIR names another"),
+        BagReader(bag),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+
+
 def test_a_missing_part_leaves_the_others(tmp_path):
     bag = write(tmp_path / "bag", StoragePlugin.MCAP)
     metadata = bag / "metadata.yaml"
@@ -187,14 +200,35 @@ def test_nothing_left_is_an_error(tmp_path):
         read(file)
 
 
-def test_a_ros_1_bag(tmp_path):
+def write_ros1(path: Path, count: int, compression=None) -> Path:
     types = get_typestore(Stores.ROS1_NOETIC)
-    with Writer1(tmp_path / "old.bag") as writer:
+    writer = Writer1(path)
+    if compression:
+        writer.set_compression(compression)
+    with writer:
         camera = writer.add_connection(CAMERA, IMAGE, typestore=types)
         talk = writer.add_connection(TALK, STRING, typestore=types, latching=1)
-        for index in range(1, FRAMES + 1):
+        for index in range(1, count + 1):
             writer.write(camera, 1000 * index, types.serialize_ros1(image(types.types, index, 7 * index), IMAGE))
             writer.write(talk, 1000 * index + 5, types.serialize_ros1(types.types[STRING](f"word {index}"), STRING))
+    return path
+
+
+@pytest.mark.parametrize("compression", [None, *Writer1.CompressionFormat])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
+def test_a_ros_1_bag_that_is_cut_off_gives_what_it_holds(tmp_path, compression, share):
+    path = write_ros1(tmp_path / "old.bag", 200, compression)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    whole = [(topic, 1000 * i + shift) for i in range(1, 201) for topic, shift in ((CAMERA, 0), (TALK, 5))]
+    path = path.rename(tmp_path / "old.bag.active")
+    found = read(path)
+    assert found == whole[: len(found)]
+    assert len(found) > (share - 0.4) * len(whole)
+    assert damage(path) == "old.bag.active is cut off"
+
+
+def test_a_ros_1_bag(tmp_path):
+    write_ros1(tmp_path / "old.bag", FRAMES)
     assert read(tmp_path / "old.bag") == WHOLE
     with BagReader(tmp_path / "old.bag") as reader, BagWriter(tmp_path / "new") as copy:
         copy.copy_topics(reader)

@@ -276,6 +276,18 @@ def test_the_last_answer_is_held(tmp_path):
     assert [None if moment.truth is None else moment.truth[0, 0] for moment in shown] == [10, 9, None, 7, 6]
 
 
+def test_what_does_not_follow_the_frame_before_is_told(tmp_path):
+    """A frame that is no picture, and a loop that begins anew."""
+    with BagWriter(tmp_path / "run.mcap") as writer:
+        camera = writer.add_topic(CAMERA_TOPIC, IMAGE)
+        for number, index in enumerate((0, 1, 2, 3, 4, 0, 1)):
+            message = image_message(header(START_NS + index * PERIOD_NS), np.zeros((4, 6, 3), np.uint8))
+            message.encoding = "martian" if number == 2 else "rgb8"
+            writer.write(camera, START_NS + number * PERIOD_NS, message)
+    shown = moments(tmp_path / "run.mcap", CAMVID, CAMERA_TOPIC, LABEL_TOPIC, None)
+    assert [moment.after_gap for moment in shown] == [False, False, True, False, True, False]
+
+
 def test_messages_without_a_frame_cost_no_others(tmp_path):
     """Truth from before the camera started, and what is no truth: another type, another size, colours."""
     truth = [np.full((4, 6), 1, np.uint8), np.full((4, 6), 2, np.uint8), np.full((8, 6), 3, np.uint8)]

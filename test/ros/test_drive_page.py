@@ -46,7 +46,7 @@ def record(path: Path, *, frames: int, size_hw: tuple[int, int], answered) -> Ca
             writer.write(truth, bag_ns, image_message(header(bag_ns), frame.label_map))
             if answered(index):
                 noisy = np.where(rng.random(size_hw) < 0.02, 3, frame.label_map).astype(np.uint8)
-                run.latency_ms[bag_ns] = 180 + 40 * float(rng.random())
+                run.answers.append((bag_ns, 180 + 40 * float(rng.random())))
                 writer.write(label, bag_ns + 180_000_000, image_message(header(bag_ns), noisy))
     return run
 

@@ -8,8 +8,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2, or its wheels: pip install '.[
 pytest.importorskip("rosbags", reason="bags need rosbags: pip install '.[bag]'")
 pytest.importorskip("av", reason="video files need PyAV: pip install '.[video]'")
 
+from sdcpc_core.checkpoint import CheckpointHeader, save_checkpoint
 from sdcpc_core.data.synthetic import SyntheticDrive
 from sdcpc_core.errors import ConfigError, InputError, OutputError
+from sdcpc_core.labels import CITYSCAPES
 from sdcpc_ros.bag_io import IMAGE, image_message, stamp_of, standard_types
 from sdcpc_ros.bag_reader import BagReader
 from sdcpc_ros.bag_writer import BagWriter
@@ -28,15 +30,24 @@ def header(stamp_ns: int):
     return types["std_msgs/msg/Header"](stamp=stamp, frame_id="front")
 
 
-def make_drive(path: Path, *, frames: int, stamped: bool = True) -> Path:
+def make_drive(path: Path, *, frames: int, stamped: bool = True, bad: int | None = None) -> Path:
     drive = SyntheticDrive(3, (64, 96), 10.0)
     with BagWriter(path) as writer:
         camera, truth = writer.add_topic(CAMERA, IMAGE), writer.add_topic(TRUTH, IMAGE)
         for index in range(frames):
             bag_ns = START_NS + index * PERIOD_NS
             stamp = header(bag_ns - 5 if stamped else 0)
-            writer.write(camera, bag_ns, image_message(stamp, drive.frame(index).image))
+            image = image_message(stamp, drive.frame(index).image)
+            image.encoding = "martian" if index == bad else image.encoding
+            writer.write(camera, bag_ns, image)
             writer.write(truth, bag_ns, image_message(stamp, drive.frame(index).label_map))
+    return path
+
+
+def other_classes(folder: Path) -> Path:
+    header = CheckpointHeader("sdcpc_mit_b0", {}, CITYSCAPES, (64, 96))
+    path = folder / "other.safetensors"
+    save_checkpoint(path, header.build(), header)
     return path
 
 
@@ -76,14 +87,22 @@ def test_a_bag_is_played_in_loops_to_a_node_of_our_own(tmp_path, small_checkpoin
 
 
 def test_a_running_node_is_driven_with_its_clock(tmp_path, own_domain, small_checkpoint):
-    source, out = make_drive(tmp_path / "drive", frames=4), tmp_path / "out"
-    parameters = {"checkpoint": str(small_checkpoint), "use_sim_time": "true"}
+    source, out = make_drive(tmp_path / "drive", frames=5, bad=2), tmp_path / "out"
+    parameters = {"checkpoint": str(small_checkpoint), "use_sim_time": "true", "device": "cpu", "cpu_threads": "1"}
     with NodeProcess(tmp_path / "console.log", parameters, namespace="/robot"):
         where = "--running /robot --image /robot/image"
-        replay(f"{source} --out {out} --topic {CAMERA} --checkpoint {small_checkpoint} {where}".split())
+        with pytest.raises(ConfigError, match=r"node answers with 11 of camvid classes .*; name its checkpoint"):
+            replay(f"{source} --out {out} --topic {CAMERA} --checkpoint {other_classes(tmp_path)} {where}".split())
+        assert list(out.iterdir()) == []
+        replay(f"{source} --out {out} --topic {CAMERA} {where}".split())
     report = json.loads((out / "report.json").read_text())
     assert report["frames_sent"] == 4
     assert report["frames_answered"] >= 1
+    assert report["frames_answered"] + report["frames_dropped"] == 4
+    assert list(report["bad_frames"].values()) == [1], "the one that is no picture"
+    assert report["device_name"].startswith("cpu (")
+    assert report["device_name"].endswith(", 1 thread)"), "those of the node, not of this process"
+    assert report["checkpoint"] == {"path": str(small_checkpoint)}
     assert not (out / "node.log").exists()
     assert "Traceback" not in (tmp_path / "console.log").read_text()
 
