@@ -41,10 +41,10 @@ def _cast(inputs: Tensor, layer: nn.Linear | nn.Conv2d) -> tuple[Tensor, Tensor,
 
 
 def _takes(tensor: Tensor) -> bool:
-    # Tensors of another type are those of an export or of a count of operations, which know the usual operators.
-    if tensor.device.type != "cpu" or type(tensor) is not Tensor or torch.is_grad_enabled():
+    # Compilers and exports know the usual layers, and so does who counts operations on tensors of another type.
+    if torch.compiler.is_compiling() or type(tensor) is not Tensor:
         return False
-    return _precision(tensor) in _dtypes() and not torch.compiler.is_compiling()
+    return tensor.device.type == "cpu" and not torch.is_grad_enabled() and _precision(tensor) in _dtypes()
 
 
 def _precision(tensor: Tensor) -> torch.dtype:
