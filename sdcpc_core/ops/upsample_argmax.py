@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sdcpc_core.ops.kernels import takes
 
-_TILE_ELEMENTS = 2**18
+_TILE_ELEMENTS = 2**19
 """Upsampled logits held at a time, about what the cache next to a processor core holds."""
 
 
