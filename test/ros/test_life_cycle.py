@@ -134,3 +134,30 @@ def test_an_idle_node_ends_soon(start_node, small_checkpoint, peer, scene, numbe
         assert node.end(number, timeout_s=8) == 0, node.log
         assert "frames answered" in node.log
         assert "Exception" not in node.log
+
+
+THREADS = """
+import sys, threading, time
+import rclpy, torch
+from sdcpc_ros.node import SegmentationNode
+
+told, set_num_threads = [], torch.set_num_threads
+def spy(number):
+    told.append((threading.current_thread().name, number))
+    set_num_threads(number)
+torch.set_num_threads = spy
+rclpy.init(args=sys.argv)
+node = SegmentationNode()
+node.start()
+while len(told) < 2:
+    time.sleep(0.01)
+print(told)
+node.destroy_node()
+"""
+
+
+def test_only_the_worker_has_a_team_of_threads(small_checkpoint):
+    parameters = ["-p", f"checkpoint:={small_checkpoint}", "-p", "device:=cpu", "-p", "cpu_threads:=3"]
+    command = [sys.executable, "-c", THREADS, "--ros-args", *parameters]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == str([("MainThread", 1), ("segmentation_worker", 3)])
