@@ -35,6 +35,20 @@ def segmentation_loss(
     return total * num_processes() / sum_over_processes(weight).clamp(min=1e-6)
 
 
+def restoration_loss(logits: Tensor, undisturbed: Tensor, *, class_weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of a prediction from disturbed features against that from undisturbed ones; needs no truth.
+
+    Args:
+        logits: (B, K, h, w), any float type; computed in float32.
+        undisturbed: logits like these; they get no gradient.
+        class_weights: weight of each class, > 0, (K,) float32; all 1 where absent.
+
+    Returns:
+        Mean over all tokens, scalar float32.
+    """
+    return F.cross_entropy(logits.float(), undisturbed.detach().float().softmax(1), class_weights)
+
+
 def balanced_class_weights(frequencies: Tensor, power: float) -> Tensor:
     """Weights that favour rare classes: (median frequency / frequency) ** power.
 
