@@ -57,6 +57,7 @@ class SegmentationModule(L.LightningModule):
         model: the network.
         labels: its classes.
         num_frames: of a clip it trains on.
+        aligning: whether the present round trains the alignment alone.
         pretraining: of the weights it starts from.
         confusion: of the latest validation, in this process's share of it until ``gather_confusion``.
         identity: name, classes and complete options of the model, and the steps of a round; a resumed run must have the
@@ -78,7 +79,7 @@ class SegmentationModule(L.LightningModule):
         self.register_buffer("_class_weights", class_weights, persistent=False)
         self.config = config
         self.num_frames = 1 + len(self.model.reference_ages_s)
-        self._static = self._aligning = False
+        self._static = self.aligning = False
         self._share_of_time = 0.0
         self._states: dict[int, FrameState] = {}
         self.confusion = ConfusionMatrix(self.labels.num_classes, self.labels.ignore_index)
@@ -112,9 +113,9 @@ class SegmentationModule(L.LightningModule):
         schedule = self.config.schedule
         progress = self._progress(self.global_step)
         self._static = schedule.static_share == 1 or progress < schedule.static_share
-        self._aligning = not self._static and 1 - progress <= schedule.alignment_share > 0
+        self.aligning = not self._static and 1 - progress <= schedule.alignment_share > 0
         for part in self._static_parts() if schedule.alignment_share else ():
-            part.requires_grad_(not self._aligning)
+            part.requires_grad_(not self.aligning)
         return 1 if self._static else self.num_frames
 
     def _static_parts(self) -> tuple[nn.Module, ...]:
@@ -124,14 +125,14 @@ class SegmentationModule(L.LightningModule):
         self._read_clock()
         # Whatever a model draws from the global generator is then the same in a resumed run, and another in each batch.
         torch.manual_seed(hash((self.config.seed, self.global_rank, self.current_epoch, batch_idx)))
-        if self._aligning:
+        if self.aligning:
             for part in self._static_parts():
                 part.eval()  # running means of batch norms would go on moving
 
     def training_step(self, batch: ClipSample, batch_idx: int) -> Tensor:
         if self._static:
             loss = self._static_loss(self.model.encode(batch.frames[:, -1]), batch.labels[:, -1])
-        elif self._aligning:
+        elif self.aligning:
             loss = self._restoration_loss(batch.frames)
         else:
             loss = self._clip_loss(batch)

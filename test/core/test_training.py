@@ -19,6 +19,7 @@ from sdcpc_core.checkpoint import load_checkpoint, save_checkpoint
 from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
 from sdcpc_core.labels import CAMVID
+from sdcpc_core.metrics import ConfusionMatrix
 from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.models.video_model import split_state
 from sdcpc_core.training.best_weights import BestWeights
@@ -201,6 +202,15 @@ def test_the_last_phase_moves_the_alignment_alone(root, tmp_path):
     after = torch.load(tmp_path / "before" / "last.ckpt", weights_only=False)["state_dict"]
     moved = {name.split(".")[1] for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved == {"dssa"}
+
+
+def test_of_the_last_phase_the_latest_weights_are_kept(root, tmp_path, monkeypatch):
+    scores = iter([50.0, 60.0, 40.0])
+    monkeypatch.setattr(ConfusionMatrix, "mIoU", lambda confusion: next(scores))
+    whole = ["--schedule.static_share=0", "--schedule.alignment_share=0.5", "--schedule.max_steps=6"]
+    train(arguments(root, tmp_path, *whole, "--data.max_validation_frames=1"))
+    _, header = load_checkpoint(tmp_path / "best.safetensors")
+    assert header.provenance["steps"] == 6
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(root, tmp_path):
