@@ -18,8 +18,12 @@ from sdcpc_core.training.processes import num_processes
 class BestWeights(Callback):
     """Scores each validation and keeps the best weights as ``best.safetensors`` in the run's folder.
 
-    The trained module has the ``model`` to save, its ``labels``, its ``pretraining`` and, of its latest validation, the
-    ``confusion``, which it can gather from all processes. The first of these prints and saves.
+    While the alignment is trained alone, the latest are the best: what that earns is steadiness, of which mIoU knows
+    nothing.
+
+    The trained module has the ``model`` to save, its ``labels``, its ``pretraining``, whether it is ``aligning`` and,
+    of its latest validation, the ``confusion``, which it can gather from all processes. The first of these prints and
+    saves.
 
     Args:
         config: the run.
@@ -39,19 +43,19 @@ class BestWeights(Callback):
         pl_module.gather_confusion()
         miou = pl_module.confusion.mIoU()
         pl_module.log("val/mIoU", miou, prog_bar=True, sync_dist=True)
-        best = miou > self._best_miou
+        best = pl_module.aligning or miou > self._best_miou
         if best:
             self._best_miou = miou
         if trainer.is_global_zero:
-            self._report(trainer, miou, best)
+            self._report(trainer, miou, "kept" if pl_module.aligning else "the best so far" if best else None)
             if best:
                 self._save(pl_module, trainer.global_step)
 
-    def _report(self, trainer: L.Trainer, miou: float, best: bool) -> None:
+    def _report(self, trainer: L.Trainer, miou: float, verdict: str | None) -> None:
         loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
         get_console().print(
             f"step {trainer.global_step}/{self._config.schedule.max_steps}: loss {loss:.3f}, val mIoU {miou:.2f}"
-            + (", the best so far" if best else "")
+            + (f", {verdict}" if verdict else "")
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -104,6 +104,9 @@ class LossConfig:
         temperature: tau of the contrast, on cosines.
         static_weight: of the cross-entropy on every single frame of a clip beside the loss on the aligned target.
         damaged_share: of the clips whose target loses parts of its features, 0..1, so that references are needed.
+        target_noise: largest deviation of noise on the features of a target, in deviations of these features, while
+            the alignment is trained alone.
+        reference_noise: the same on those of its references. Where it is less, there is more to learn from them.
     """
 
     contrast_weight: float = 0.1
@@ -111,9 +114,11 @@ class LossConfig:
     temperature: float = 0.1
     static_weight: float = 0.4
     damaged_share: float = 0.5
+    target_noise: float = 2.5
+    reference_noise: float = 1.5
 
     def __post_init__(self) -> None:
-        for key in ("contrast_weight", "redundancy_weight", "static_weight"):
+        for key in ("contrast_weight", "redundancy_weight", "static_weight", "target_noise", "reference_noise"):
             _require(0 <= getattr(self, key) < math.inf, f"loss.{key}", getattr(self, key), "at least 0")
         _require(0 <= self.damaged_share <= 1, "loss.damaged_share", self.damaged_share, "0..1")
         _require(0 < self.temperature < math.inf, "loss.temperature", self.temperature, "above 0")
@@ -126,6 +131,9 @@ class OptimizerConfig:
     Attributes:
         learning_rate: after warm-up, of the encoder.
         head_multiplier: learning rate of everything but the encoder, over that of the encoder.
+        selector_multiplier: learning rate of the selectors of the alignment's points, over that of the rest of the
+            head. A selector sums up 1,700 channels, so that one step of Adam moves its points by tokens; those that
+            have left the map see nothing, and never come back.
         weight_decay: of matrices and kernels; norms and biases have none.
         max_gradient_norm: gradients are scaled down to this norm.
         class_balance: power of median-frequency class weights; 0 weighs all pixels alike.
@@ -134,6 +142,7 @@ class OptimizerConfig:
 
     learning_rate: float = 1e-3
     head_multiplier: float = 1.0
+    selector_multiplier: float = 1.0
     weight_decay: float = 0.01
     max_gradient_norm: float = 5.0
     class_balance: float = 0.5
@@ -142,6 +151,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         _require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", self.learning_rate, "above 0")
         _require(0 < self.head_multiplier < math.inf, "optimizer.head_multiplier", self.head_multiplier, "above 0")
+        multiplier = self.selector_multiplier
+        _require(0 <= multiplier < math.inf, "optimizer.selector_multiplier", multiplier, "at least 0")
         _require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", self.weight_decay, "at least 0")
         limit = self.max_gradient_norm
         _require(0 < limit < math.inf, "optimizer.max_gradient_norm", limit, "above 0")
@@ -160,6 +171,8 @@ class ScheduleConfig:
         max_time_minutes: stop after this long; the learning rate falls with whichever of the two limits is nearer.
         static_share: of the run, 0..1: its first part trains on single frames and leaves the references out. It sees
             several times the pictures in the same time, and a network without pretraining needs those first.
+        alignment_share: of the run, 0..1: its last part trains the alignment alone. From features that are disturbed it
+            learns to say what the rest of the network, which stays as it is, says of the undisturbed target.
         warmup_steps: optimizer steps of linear warm-up.
         power: of the polynomial decay.
     """
@@ -169,6 +182,7 @@ class ScheduleConfig:
     validate_every: int = 200
     max_time_minutes: float | None = None
     static_share: float = 0.0
+    alignment_share: float = 0.0
     warmup_steps: int = 100
     power: float = 1.0
 
@@ -184,6 +198,8 @@ class ScheduleConfig:
         if minutes is not None:
             _require(0 < minutes < math.inf, "schedule.max_time_minutes", minutes, "above 0, or null")
         _require(0 <= self.static_share <= 1, "schedule.static_share", self.static_share, "0..1")
+        left = 1 - self.static_share
+        _require(0 <= self.alignment_share <= left, "schedule.alignment_share", self.alignment_share, f"0..{left:g}")
         _require(self.warmup_steps >= 0, "schedule.warmup_steps", self.warmup_steps, "at least 0")
         _require(0 <= self.power < math.inf, "schedule.power", self.power, "at least 0")
 

@@ -1,4 +1,4 @@
-"""Damage to features of a target frame, which only its references can make good."""
+"""Damage to the features of frames, which others of their clip can make good."""
 
 import torch
 from torch import Tensor
@@ -7,6 +7,8 @@ RECTANGLES = 3
 """In each damaged map; they may overlap."""
 SMALLEST_SIDE = 3
 """Of a rectangle (tokens): neighbours would fill in what is smaller."""
+GRAINS = (1, 2, 4)
+"""Sides of a grain of noise (tokens)."""
 
 
 def damaged(static: Tensor, share: float) -> Tensor:
@@ -33,6 +35,28 @@ def damaged(static: Tensor, share: float) -> Tensor:
             covered = result[index, rows, columns]
             result[index, rows, columns] = noise + (mean if torch.rand(()) < 0.5 else covered.clone())
     return result
+
+
+def noisy(static: Tensor, largest: float) -> Tensor:
+    """Add noise to maps, each as strong as is drawn for it, in grains of a size drawn for all.
+
+    Rectangles teach an alignment to look at references; noise everywhere, to average what it sees. Grains of several
+    tokens look the same all around, so that only another frame tells what they hide. All draws come from torch's global
+    generator.
+
+    Args:
+        static: S of frames, (B, h, w, C), left as it is.
+        largest: deviation of the noise, in deviations of each channel of its map; drawn from 0 to this.
+
+    Returns:
+        (B, h, w, C).
+    """
+    batch, height, width, channels = static.shape
+    grain = GRAINS[torch.randint(len(GRAINS), ())]
+    noise = torch.randn(batch, -(-height // grain), -(-width // grain), channels, device=static.device)
+    noise = noise.repeat_interleave(grain, 1).repeat_interleave(grain, 2)[:, :height, :width]
+    strength = largest * torch.rand(batch, 1, 1, 1, device=static.device)
+    return static + strength * noise * static.detach().std((1, 2), correction=0, keepdim=True)
 
 
 def _interval(side: int) -> slice:

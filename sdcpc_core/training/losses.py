@@ -35,6 +35,26 @@ def segmentation_loss(
     return total * num_processes() / sum_over_processes(weight).clamp(min=1e-6)
 
 
+def restoration_loss(logits: Tensor, undisturbed: Tensor, *, class_weights: Tensor) -> Tensor:
+    """Cross-entropy of a prediction from disturbed features against that from undisturbed ones; needs no truth.
+
+    A token counts as much as its classes are worth, not each of its classes for itself: the optimum would then be
+    another prediction, which sees rare classes everywhere.
+
+    Args:
+        logits: (B, K, h, w), any float type; computed in float32.
+        undisturbed: logits like these; they get no gradient.
+        class_weights: weight of each class, > 0, (K,) float32.
+
+    Returns:
+        Weighted mean over all tokens of the batch, of all processes together, scalar float32.
+    """
+    expected = undisturbed.detach().float().softmax(1)
+    weight = (expected * class_weights.view(-1, 1, 1)).sum(1)
+    total = (F.cross_entropy(logits.float(), expected, reduction="none") * weight).sum()
+    return total * num_processes() / sum_over_processes(weight.sum())
+
+
 def balanced_class_weights(frequencies: Tensor, power: float) -> Tensor:
     """Weights that favour rare classes: (median frequency / frequency) ** power.
 

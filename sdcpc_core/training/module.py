@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.data.clips import ClipSample
@@ -21,8 +21,8 @@ from sdcpc_core.ops.upsample_argmax import upsample_argmax
 from sdcpc_core.pretrained.encoder import load_backbone_weights
 from sdcpc_core.training.clip_data import ValidationFrame
 from sdcpc_core.training.config import ModelConfig, TrainConfig
-from sdcpc_core.training.feature_damage import damaged
-from sdcpc_core.training.losses import segmentation_loss
+from sdcpc_core.training.feature_damage import damaged, noisy
+from sdcpc_core.training.losses import restoration_loss, segmentation_loss
 from sdcpc_core.training.optimizer import learning_rate_factor, parameter_groups
 from sdcpc_core.training.processes import sum_over_processes
 from sdcpc_core.training.prototype_losses import prototype_losses
@@ -57,6 +57,7 @@ class SegmentationModule(L.LightningModule):
         model: the network.
         labels: its classes.
         num_frames: of a clip it trains on.
+        aligning: whether the present round trains the alignment alone.
         pretraining: of the weights it starts from.
         confusion: of the latest validation, in this process's share of it until ``gather_confusion``.
         identity: name, classes and complete options of the model, and the steps of a round; a resumed run must have the
@@ -73,10 +74,12 @@ class SegmentationModule(L.LightningModule):
         self.model = model.to(memory_format=torch.channels_last)
         if config.schedule.static_share > 0 and not isinstance(self.model, SDCPC):
             raise ConfigError(f"{config.model.name} has no static part to train alone; set schedule.static_share to 0")
+        if config.schedule.alignment_share > 0 and not self.model.reference_ages_s:
+            raise ConfigError(f"{config.model.name} has no alignment to train alone; set schedule.alignment_share to 0")
         self.register_buffer("_class_weights", class_weights, persistent=False)
         self.config = config
         self.num_frames = 1 + len(self.model.reference_ages_s)
-        self._static = False
+        self._static = self.aligning = False
         self._share_of_time = 0.0
         self._states: dict[int, FrameState] = {}
         self.confusion = ConfusionMatrix(self.labels.num_classes, self.labels.ignore_index)
@@ -101,24 +104,36 @@ class SegmentationModule(L.LightningModule):
         self.pretraining = Pretraining(**checkpoint["pretraining"])
 
     def begin_round(self) -> int:
-        """Choose what the coming round trains: the static part alone, or all. Every process must call this.
+        """Choose what the coming round trains: the static part, all, or the alignment. Every process must call this.
 
         Returns:
             How many frames its clips have.
         """
         self._read_clock()
-        share = self.config.schedule.static_share
-        self._static = share == 1 or self._progress(self.global_step) < share
+        schedule = self.config.schedule
+        progress = self._progress(self.global_step)
+        self._static = schedule.static_share == 1 or progress < schedule.static_share
+        self.aligning = not self._static and 1 - progress <= schedule.alignment_share > 0
+        for part in self._static_parts() if schedule.alignment_share else ():
+            part.requires_grad_(not self.aligning)
         return 1 if self._static else self.num_frames
+
+    def _static_parts(self) -> tuple[nn.Module, ...]:
+        return self.model.backbone, self.model.ssea, self.model.head
 
     def on_train_batch_start(self, batch: ClipSample, batch_idx: int) -> None:
         self._read_clock()
         # Whatever a model draws from the global generator is then the same in a resumed run, and another in each batch.
         torch.manual_seed(hash((self.config.seed, self.global_rank, self.current_epoch, batch_idx)))
+        if self.aligning:
+            for part in self._static_parts():
+                part.eval()  # running means of batch norms would go on moving
 
     def training_step(self, batch: ClipSample, batch_idx: int) -> Tensor:
         if self._static:
             loss = self._static_loss(self.model.encode(batch.frames[:, -1]), batch.labels[:, -1])
+        elif self.aligning:
+            loss = self._restoration_loss(batch.frames)
         else:
             loss = self._clip_loss(batch)
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
@@ -136,6 +151,15 @@ class SegmentationModule(L.LightningModule):
         aligned = self.model.aggregate(damaged_target, self.model.align_references(references[::-1]))
         loss = self._class_loss(aligned, labels[:, -1])
         return loss + self.config.loss.static_weight * self._static_loss(state, labels.flatten(0, 1))
+
+    def _restoration_loss(self, frames: Tensor) -> Tensor:
+        # Labels would teach more about training pictures, which the frozen part knows by heart, than about references.
+        config = self.config.loss
+        *references, target = split_state(self.model.encode(frames.flatten(0, 1)), *frames.shape[:2])
+        noisy_target = noisy(damaged(target.static, config.damaged_share), config.target_noise)
+        noisy_references = [StaticState(noisy(reference.static, config.reference_noise)) for reference in references]
+        logits = self.model.align(StaticState(noisy_target), noisy_references[::-1])
+        return restoration_loss(logits, self.model.head(target.static), class_weights=self._class_weights)
 
     def _class_loss(self, aligned: Tensor, labels: Tensor) -> Tensor:
         # L of Eq. (7); the paper gives neither weights nor temperature.

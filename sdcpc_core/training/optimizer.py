@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sdcpc_core.models.dssa import PointSelector
 from sdcpc_core.models.video_model import VideoModel
 from sdcpc_core.training.config import OptimizerConfig, ScheduleConfig
 
@@ -12,15 +13,20 @@ from sdcpc_core.training.config import OptimizerConfig, ScheduleConfig
 def parameter_groups(model: VideoModel, config: OptimizerConfig) -> list[dict[str, Any]]:
     """Parameters by what the optimizer does with them: its groups, each with the ``part`` it belongs to.
 
-    The parts are the ``"encoder"`` and, with a learning rate of its own, the ``"head"``: everything else. Weight decay
-    is for matrices and kernels, not for norms and biases.
+    The parts are the ``"encoder"``, the ``"selectors"`` of points, where the model has any, and the ``"head"``:
+    everything else. Each has a learning rate of its own. Weight decay is for matrices and kernels, not for norms and
+    biases.
     """
-    of_encoder = {id(parameter) for parameter in model.backbone.parameters()}
+    part_of = {id(parameter): "encoder" for parameter in model.backbone.parameters()}
+    for module in model.modules():
+        if isinstance(module, PointSelector):
+            part_of |= {id(parameter): "selectors" for parameter in module.parameters()}
     groups: dict[tuple[str, bool], list[Tensor]] = {}
     for parameter in model.parameters():
-        part = "encoder" if id(parameter) in of_encoder else "head"
+        part = part_of.get(id(parameter), "head")
         groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
-    rates = {"encoder": config.learning_rate, "head": config.learning_rate * config.head_multiplier}
+    of_head = config.learning_rate * config.head_multiplier
+    rates = {"encoder": config.learning_rate, "head": of_head, "selectors": of_head * config.selector_multiplier}
     return [
         {
             "part": part,

@@ -174,8 +174,8 @@ def _distribution(config: TrainConfig, device: torch.device) -> dict[str, Any]:
         "num_nodes": num_processes // num_local,
         "plugins": [WholeCheckpoints(), TorchElasticEnvironment()],
         "strategy": DDPStrategy(
-            # While the static part is trained alone, the rest has no gradients.
-            find_unused_parameters=config.schedule.static_share > 0,
+            # While the static part or the alignment is trained alone, the rest has no gradients.
+            find_unused_parameters=config.schedule.static_share + config.schedule.alignment_share > 0,
             # Shares of a validation differ in length, so that a process would wait for ever for the others' buffers. On
             # CUDA they have the same anyway; on CPUs each has its own batch statistics, and the first one's are saved.
             broadcast_buffers=False,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sdcpc_core.training.feature_damage import damaged
+from sdcpc_core.training.feature_damage import GRAINS, damaged, noisy
 
 
 def drawn(static, share, seed=0):
@@ -53,3 +53,26 @@ def test_features_outside_the_rectangles_learn_as_before():
     assert (static.grad[kept.expand_as(static)] == 1).all()
     replaced = static.grad[~kept.expand_as(static)]
     assert set(replaced.unique().tolist()) == {0.0, 1.0}  # in place of the features, or added to them
+
+
+def test_noise_is_as_strong_as_drawn_for_each_map():
+    static = torch.randn(64, 48, 48, 4) * torch.tensor([0.1, 1.0, 10.0, 100.0])
+    torch.manual_seed(0)
+    ratio = (noisy(static, 2.0) - static).std((1, 2)) / static.std((1, 2))
+    assert (ratio.amax(1) / ratio.amin(1) < 2).all(), "the same in all channels, as far as few grains tell"
+    assert 0 < ratio.min() < 0.3
+    assert 1.7 < ratio.max() < 2.5
+    torch.testing.assert_close(noisy(static, 0.0), static, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size_hw", [(9, 7), (1, 2)])
+def test_noise_comes_in_grains_of_any_map(size_hw):
+    static = torch.randn(1, *size_hw, 2)
+    grains = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        noise = noisy(static, 1.0) - static
+        grains |= {grain for grain in GRAINS if torch.allclose(noise[:, :grain, :grain], noise[:, :1, :1], atol=1e-5)}
+        assert noise.shape == static.shape
+        assert noise.abs().amin() > 0
+    assert grains == set(GRAINS)

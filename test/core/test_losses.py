@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sdcpc_core.training.losses import balanced_class_weights, segmentation_loss
+from sdcpc_core.training.losses import balanced_class_weights, restoration_loss, segmentation_loss
 
 
 def test_hand_computed_mean_over_labelled_pixels():
@@ -43,3 +43,23 @@ def test_balanced_weights_by_hand():
     assert balanced_class_weights(frequencies, 1.0).tolist() == pytest.approx([0.25, 1.0, 4.0, 1.0])
     assert balanced_class_weights(frequencies, 0.5).tolist() == pytest.approx([0.5, 1.0, 2.0, 1.0])
     assert balanced_class_weights(frequencies, 0.0).tolist() == pytest.approx([1.0, 1.0, 1.0, 1.0])
+
+
+def test_restoration_is_the_cross_entropy_against_the_undisturbed_prediction():
+    logits = torch.tensor([[0.8, 0.5], [0.2, 0.5]]).log()[None, :, None]  # (1, 2, 1, 2): two tokens
+    undisturbed = torch.tensor([[0.75, 0.5], [0.25, 0.5]]).log()[None, :, None].requires_grad_()
+    first = -0.75 * math.log(0.8) - 0.25 * math.log(0.2)
+    loss = restoration_loss(logits, undisturbed, class_weights=torch.ones(2))
+    assert loss.item() == pytest.approx((first + math.log(2)) / 2)
+    assert not loss.requires_grad, "what is to be restored does not move"
+    # The first token is worth 0.75 + 0.25 * 3, the second 0.5 + 0.5 * 3.
+    weighted = restoration_loss(logits, undisturbed, class_weights=torch.tensor([1.0, 3.0]))
+    assert weighted.item() == pytest.approx((1.5 * first + 2 * math.log(2)) / 3.5)
+
+
+@pytest.mark.parametrize("class_weights", [torch.ones(4), torch.tensor([1.0, 9.0, 0.1, 2.0])])
+def test_restoration_is_cheapest_when_it_is_reached(class_weights):
+    undisturbed = torch.randn(1, 4, 3, 3)
+    logits = undisturbed.clone().requires_grad_()
+    restoration_loss(logits, undisturbed, class_weights=class_weights).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros_like(logits), atol=1e-6, rtol=0)

@@ -20,7 +20,7 @@ from sdcpc_core.training.config import LossConfig, OptimizerConfig, TrainConfig,
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "config" / "train"
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-OURS = {"camvid_resnet18", "camvid_mit_b0", "camvid_against_segformer"}
+OURS = {"camvid_resnet18", "camvid_mit_b0", "camvid_alignment", "camvid_against_segformer"}
 BACKBONES = {"vspw": ("mit_b1", "mit_b2", "mit_b5"), "cityscapes": ("mit_b0", "mit_b1", "resnet101"),
              "camvid": ("resnet101",)}  # fmt: skip
 ROWS = [

@@ -19,6 +19,7 @@ from sdcpc_core.checkpoint import load_checkpoint, save_checkpoint
 from sdcpc_core.data.clips import ClipSample
 from sdcpc_core.errors import CheckpointError, ConfigError, InputError, OutputError
 from sdcpc_core.labels import CAMVID
+from sdcpc_core.metrics import ConfusionMatrix
 from sdcpc_core.models.backbones import build_backbone
 from sdcpc_core.models.video_model import split_state
 from sdcpc_core.training.best_weights import BestWeights
@@ -172,14 +173,44 @@ def test_every_model_trains_and_logs_its_losses(root, tmp_path, monkeypatch, nam
     assert model(torch.zeros(1, 1, 3, 64, 96)).isfinite().all()
     (log,) = tmp_path.glob("logs/*/metrics.csv")
     columns = log.read_text().splitlines()[0].split(",")
+    rates = {"learning_rate_encoder", "learning_rate_head", *(["learning_rate_selectors"] if num_frames > 1 else [])}
     assert {column for column in columns if column.startswith("train/")} == {
-        f"train/{term}" for term in {"loss", "gradient_norm", "learning_rate_encoder", "learning_rate_head", *terms}
+        f"train/{term}" for term in {"loss", "gradient_norm", *rates, *terms}
     }
 
 
 def test_a_model_without_a_static_part_cannot_train_it(root, tmp_path):
     with pytest.raises(ConfigError, match=r"segformer_mit_b0 has no static part .* schedule\.static_share to 0"):
         train(arguments(root, tmp_path / "run", "--model.name=segformer_mit_b0", "--model.options={}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("segformer_mit_b0", "{}"), ("sdcpc_mit_b0", "{channels: 32, coarse_stage: false, fine_stage: false}")],
+)
+def test_a_model_without_an_alignment_cannot_train_it_alone(root, tmp_path, name, options):
+    more = [f"--model.name={name}", f"--model.options={options}", "--schedule.static_share=0"]
+    with pytest.raises(ConfigError, match=rf"{name} has no alignment .* schedule\.alignment_share to 0"):
+        train(arguments(root, tmp_path / "run", *more, "--schedule.alignment_share=1"))
+
+
+def test_the_last_phase_moves_the_alignment_alone(root, tmp_path):
+    start = ["--schedule.static_share=0", "--optimizer.ema_decay=0", "--data.max_validation_frames=1"]
+    train(arguments(root, tmp_path / "before", *start, "--schedule.max_steps=2"))
+    before = torch.load(tmp_path / "before" / "last.ckpt", weights_only=False)["state_dict"]
+    train(arguments(root, tmp_path / "before", *start, "--schedule.alignment_share=0.5", "--resume"))
+    after = torch.load(tmp_path / "before" / "last.ckpt", weights_only=False)["state_dict"]
+    moved = {name.split(".")[1] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {"dssa"}
+
+
+def test_of_the_last_phase_the_latest_weights_are_kept(root, tmp_path, monkeypatch):
+    scores = iter([50.0, 60.0, 40.0])
+    monkeypatch.setattr(ConfusionMatrix, "mIoU", lambda confusion: next(scores))
+    whole = ["--schedule.static_share=0", "--schedule.alignment_share=0.5", "--schedule.max_steps=6"]
+    train(arguments(root, tmp_path, *whole, "--data.max_validation_frames=1"))
+    _, header = load_checkpoint(tmp_path / "best.safetensors")
+    assert header.provenance["steps"] == 6
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(root, tmp_path):
@@ -351,6 +382,24 @@ def test_damage_is_done_to_the_target_alone():
     # The cross-entropy of the single frames, on S as it was encoded, is the rest.
     of_frames = loss(static_weight=1, damaged_share=0) - of_aligned
     assert loss(static_weight=1, damaged_share=1) - of_damaged == pytest.approx(of_frames, rel=1e-4)
+
+
+def test_the_alignment_restores_what_the_target_says_undisturbed():
+    clip = blocks_of_classes()
+
+    def loss(**disturbance) -> float:
+        quiet = {"damaged_share": 0, "target_noise": 0, "reference_noise": 0, **disturbance}
+        module = small_module(**quiet)
+        wake_alignment(module.model)  # and no path is dropped at random
+        torch.manual_seed(0)
+        return module._restoration_loss(clip.frames).item()
+
+    module = small_module()
+    logits, alone = (model(clip.frames) for model in (wake_alignment(module.model), small_module().model.eval()))
+    expected = -(alone.softmax(1) * logits.log_softmax(1)).sum(1).mean()
+    assert loss() == pytest.approx(expected.item(), rel=1e-4)
+    for disturbance in ("damaged_share", "target_noise", "reference_noise"):
+        assert loss(**{disturbance: 1}) != loss(), disturbance
 
 
 @UNTRAINED_LOG

@@ -39,14 +39,16 @@ def test_the_average_forgets_the_initial_weights():
     assert average.item() > 0.95
 
 
-def test_the_head_has_its_own_rate_and_norms_no_decay():
+def test_head_and_selectors_have_rates_of_their_own_and_norms_no_decay():
     model = build_model("sdcpc_resnet18", 11)
-    groups = parameter_groups(model, OptimizerConfig(learning_rate=0.001, head_multiplier=10, weight_decay=0.1))
+    config = OptimizerConfig(learning_rate=0.001, head_multiplier=10, selector_multiplier=0.05, weight_decay=0.1)
+    groups = parameter_groups(model, config)
     settings = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     names = {name: settings.pop(id(parameter)) for name, parameter in model.named_parameters()}
     assert not settings
     for name, (rate, decay) in names.items():
-        assert rate == pytest.approx(0.001 if name.startswith("backbone.") else 0.01), name
+        expected = 0.001 if name.startswith("backbone.") else 0.0005 if ".selector." in name else 0.01
+        assert rate == pytest.approx(expected), name
         assert decay == (0.1 if dict(model.named_parameters())[name].ndim > 1 else 0), name
     assert names["backbone.conv1.weight"] == (0.001, 0.1)
 
