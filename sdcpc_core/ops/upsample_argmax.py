@@ -1,7 +1,5 @@
 """Bilinear upsampling and decision in one step: K x H x W floats are never stored."""
 
-from collections.abc import Iterator
-from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -10,7 +8,7 @@ from torch import Tensor
 
 from sdcpc_core.ops.kernels import takes
 
-_TILE_ELEMENTS = 2**19
+_ELEMENTS_AT_ONCE = 2**18
 """Upsampled logits held at a time, about what the cache next to a processor core holds."""
 
 
@@ -43,38 +41,70 @@ def upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_confidence
 
 
 def plain_upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_confidence: bool = False) -> Decision:
-    """Define ``upsample_argmax``, which runs it where there is no kernel: a tile after the other."""
-    batch, num_classes, rows_in, _ = logits.shape
-    height, width = size_hw
-    # No number wins over all, as in ``max``; it must not spread to classes beside it.
-    logits = logits.float().nan_to_num(nan=torch.finfo(torch.float32).max).contiguous()
-    label_map = logits.new_empty((batch, height, width), dtype=torch.uint8 if num_classes <= 256 else torch.int32)
-    confidence = logits.new_empty((batch, height, width), dtype=torch.uint8) if with_confidence else None
+    """Define ``upsample_argmax``, which runs it where there is no kernel.
+
+    The pixels between four neighbouring tokens are a cell. Where the four agree on a class, so do all pixels between
+    them; only the other cells are mixed, unless the confidence is asked for.
+    """
+    batch, num_classes, *tokens_hw = logits.shape
+    # No number wins over all, as in ``max``; half of the greatest, so that sums of it stay numbers.
+    greatest = torch.finfo(torch.float32).max / 2
+    logits = logits.float().nan_to_num(nan=greatest, posinf=greatest, neginf=-greatest)
+    # One more token all around, as the pixels beyond the outer ones lie in cells, too.
+    tokens = F.pad(logits, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
+    corners = torch.arange(tokens[..., 0].numel(), device=logits.device).view(tokens.shape[:3])
+    corners = corners.unfold(1, 2, 1).unfold(2, 2, 1).reshape(-1, 4)
+    tokens = tokens.reshape(-1, num_classes)
+    down, across = (_divided(*lengths, logits.device) for lengths in zip(tokens_hw, size_hw, strict=True))
+    lanes_hw = down.shares.shape[-1], across.shares.shape[-1]
+    cells_hw, num_lanes = (len(down.shares), len(across.shares)), lanes_hw[0] * lanes_hw[1]
+
+    best = tokens.max(1).indices[corners]
+    labels = best[:, :1].to(torch.uint8 if num_classes <= 256 else torch.int32).repeat(1, num_lanes)
+    confidence = torch.empty_like(labels, dtype=torch.uint8) if with_confidence else None
+    mixed = torch.arange(len(best), device=logits.device)
+    if not with_confidence:
+        mixed = mixed[(best != best[:, :1]).any(1)]
     # The first class is worth most, so that it wins among equals.
-    worth = torch.arange(num_classes, 0, -1, dtype=torch.float32, device=logits.device).view(-1, 1, 1)
-    for rows, upper, fractions in _bands(rows_in, height):
-        above, below = (_widened(logits, min(row, rows_in - 1), width) for row in (upper, upper + 1))
-        share_below = logits.new_tensor(fractions)[:, None]
-        tile_columns = max(1, _TILE_ELEMENTS // (batch * num_classes * len(fractions)))
-        for start in range(0, width, tile_columns):
-            columns = slice(start, start + tile_columns)
-            tile = torch.lerp(above[..., columns], below[..., columns], share_below)
-            best = tile.amax(1, keepdim=True)
-            if confidence is not None:
-                odds = (tile - best).exp_().sum(1)
-                confidence[:, rows, columns] = (255 / odds).round_()
-            # Floats throughout: PyTorch's CPU code for booleans and indices is several times slower.
-            label_map[:, rows, columns] = num_classes - tile.eq_(best).mul_(worth).amax(1)
-    return Decision(label_map, confidence)
+    worth = torch.arange(num_classes, 0, -1, dtype=torch.float32, device=logits.device)[:, None]
+    # One buffer: fresh memory costs more than what is done with it.
+    mixtures = logits.new_empty(max(1, _ELEMENTS_AT_ONCE // (num_classes * num_lanes)), num_classes, num_lanes)
+    for cells in mixed.split(len(mixtures)):
+        row, column = cells // cells_hw[1] % cells_hw[0], cells % cells_hw[1]
+        shares = down.shares[row, :, None, :, None] * across.shares[column, None, :, None]
+        mixture = mixtures[: len(cells)]
+        torch.bmm(tokens[corners[cells]].mT, shares.view(-1, 4, num_lanes), out=mixture)
+        highest = mixture.amax(1, keepdim=True)
+        if confidence is not None:
+            confidence[cells] = (255 / (mixture - highest).exp_().sum(1)).round_().to(torch.uint8)
+        # Floats throughout: PyTorch's CPU code for booleans and indices is several times slower.
+        labels[cells] = (num_classes - mixture.eq_(highest).mul_(worth).amax(1)).to(labels.dtype)
+
+    shape = (batch, *cells_hw, *lanes_hw)
+    pixels = (slice(None), down.cell[:, None], across.cell, down.lane[:, None], across.lane)
+    return Decision(labels.view(shape)[pixels], None if confidence is None else confidence.view(shape)[pixels])
 
 
-def _bands(rows_in: int, rows_out: int) -> Iterator[tuple[slice, int, list[float]]]:
-    """Rows of the result between the same two rows of logits: which, the upper of the two, how far below it each is."""
-    centres = [min(max((row + 0.5) * rows_in / rows_out - 0.5, 0), rows_in - 1) for row in range(rows_out)]
-    for upper, group in groupby(range(rows_out), lambda row: int(centres[row])):
-        band = list(group)
-        yield slice(band[0], band[-1] + 1), upper, [centres[row] - upper for row in band]
+class _Divided(NamedTuple):
+    """An axis of pixels, divided into the cells between its tokens.
+
+    Attributes:
+        cell: of each pixel.
+        lane: of each pixel in its cell.
+        shares: of the two tokens around a cell in the pixel of each of its lanes, (cells, 2, lanes).
+    """
+
+    cell: Tensor
+    lane: Tensor
+    shares: Tensor
 
 
-def _widened(logits: Tensor, row: int, width: int) -> Tensor:
-    return F.interpolate(logits[:, :, row, None], (1, width), mode="bilinear", align_corners=False)
+def _divided(num_tokens: int, num_pixels: int, device: torch.device) -> _Divided:
+    # In tokens, of which one more was put before the first.
+    position = (torch.arange(num_pixels, dtype=torch.float64, device=device) + 0.5) * num_tokens / num_pixels + 0.5
+    cell = position.long()
+    first = torch.searchsorted(cell, torch.arange(num_tokens + 1, device=device))
+    lane = torch.arange(num_pixels, device=device) - first[cell]
+    below = torch.zeros(num_tokens + 1, int(lane.max()) + 1, device=device)
+    below[cell, lane] = (position - cell).float()
+    return _Divided(cell, lane, torch.stack((1 - below, below), 1))

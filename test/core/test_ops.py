@@ -204,7 +204,7 @@ def test_regular_grid_is_centred():
     [(11, (5, 7), (33, 50)), (124, (3, 4), (24, 31)), (300, (2, 2), (9, 9)), (2, (8, 8), (8, 8))],
 )
 def test_upsample_argmax_agrees_with_the_two_steps(num_classes, small, large, monkeypatch):
-    monkeypatch.setattr("sdcpc_core.ops.upsample_argmax._TILE_ELEMENTS", num_classes * large[0])  # tiles of odd width
+    monkeypatch.setattr("sdcpc_core.ops.upsample_argmax._ELEMENTS_AT_ONCE", 7 * num_classes)  # hardly any cell at once
     logits = torch.randn(2, num_classes, *small, generator=torch.Generator().manual_seed(4))
     decision = upsample_argmax(logits, large, with_confidence=True)
     probabilities = F.interpolate(logits, large, mode="bilinear", align_corners=False).softmax(1)
