@@ -201,17 +201,39 @@ def test_regular_grid_is_centred():
 
 @pytest.mark.parametrize(
     ("num_classes", "small", "large"),
-    [(11, (5, 7), (33, 50)), (124, (3, 4), (24, 31)), (300, (2, 2), (9, 9)), (2, (8, 8), (8, 8))],
+    [
+        (11, (5, 7), (33, 50)),
+        (124, (3, 4), (24, 31)),
+        (300, (2, 2), (9, 9)),
+        (2, (8, 8), (8, 8)),
+        (5, (9, 13), (4, 6)),
+        (3, (1, 1), (7, 5)),
+    ],
 )
 def test_upsample_argmax_agrees_with_the_two_steps(num_classes, small, large, monkeypatch):
     monkeypatch.setattr("sdcpc_core.ops.upsample_argmax._ELEMENTS_AT_ONCE", 7 * num_classes)  # hardly any cell at once
     logits = torch.randn(2, num_classes, *small, generator=torch.Generator().manual_seed(4))
+    logits[:, 0, :, : small[1] // 2 + 1] += 9  # half of the map is of one class
     decision = upsample_argmax(logits, large, with_confidence=True)
     probabilities = F.interpolate(logits, large, mode="bilinear", align_corners=False).softmax(1)
     best = probabilities.max(1)
     assert (decision.label_map == best.indices).float().mean() > 0.999  # rounding may turn a tie
     torch.testing.assert_close(decision.confidence.float(), (best.values * 255).round(), atol=1, rtol=0)
-    assert upsample_argmax(logits, large).confidence is None
+    without = upsample_argmax(logits, large)
+    assert without.confidence is None
+    assert torch.equal(without.label_map, decision.label_map)
+
+
+def test_pixels_between_tokens_that_agree_are_not_mixed(monkeypatch):
+    logits = torch.zeros(1, 3, 4, 4)
+    logits[:, 2, :, 2:] = logits[:, 1, :, :2] = 1
+    mixed = []
+    bmm = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda *inputs, out: mixed.append(len(out)) or bmm(*inputs, out=out))
+    label_map = upsample_argmax(logits, (32, 32)).label_map
+    assert sum(mixed) == 5  # cells across the border of the two classes, one more than there are rows of tokens
+    assert (label_map[..., :16] == 1).all()
+    assert (label_map[..., 16:] == 2).all()
 
 
 def test_a_cpu_needs_no_triton():
