@@ -3,15 +3,14 @@
 import gc
 import time
 import traceback
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from sdcpc_core.benchmark.contenders import Step, build_contender
+from sdcpc_core.benchmark.frames import frames
 from sdcpc_core.benchmark.setting import SEGFORMER_COMPILED, Cell, Setting
 from sdcpc_core.errors import SdcpcError
 
@@ -72,20 +71,6 @@ def time_cell(cell: Cell, rounds: int, *, end_s: float = float("inf")) -> dict[s
         for name in steps:
             samples[name].peak_memory_mb = process_memory_mb(name, setting)
     return samples
-
-
-def frames(setting: Setting) -> Iterator[Sequence[np.ndarray]]:
-    """A frame of each camera, again and again: coarse random blocks that slide, so that every frame is another."""
-    height, width = setting.size_hw
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (height // 16 + 9, width // 16 + 9, 3), np.uint8).repeat(16, 0).repeat(16, 1)
-    step = 0
-    while True:
-        batch = []
-        for _ in range(setting.cameras):
-            step = (step + 3) % 128
-            batch.append(np.ascontiguousarray(picture[step : step + height, step : step + width]))
-        yield batch
 
 
 def _made_ready(name: str, setting: Setting, samples: Samples) -> Step | None:
