@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sdcpc_core.benchmark.contenders import (
+    WARM_UP_STEPS,
     build_contender,
     build_segmenter,
     model_options,
@@ -22,7 +23,6 @@ from sdcpc_core.benchmark.hugging_face import hugging_face_segformer
 from sdcpc_core.benchmark.parts import SplitStep
 from sdcpc_core.benchmark.roofline import DeviceClock, Roofline, measure_roofline
 from sdcpc_core.benchmark.setting import OWN_SEGFORMER, SEGFORMER_SDPA, STREAM, Setting
-from sdcpc_core.benchmark.timing import WARM_UP_STEPS
 from sdcpc_core.cost import Operations, model_cost
 from sdcpc_core.models import build_model
 from sdcpc_core.models.normalization import ImageNormalization
