@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from sdcpc_core.benchmark import contender_process, timing
+from sdcpc_core.benchmark import contender_process, profile, timing
 from sdcpc_core.benchmark.command import benchmark
 from sdcpc_core.benchmark.contender_process import ContenderError, ContenderProcess
 from sdcpc_core.benchmark.contenders import WARM_UP_STEPS, running
@@ -229,6 +229,16 @@ def test_bytes_and_floors_by_hand():
     assert upload.floor_ms(slow_copy) == pytest.approx(2000.0)
     assert upload.floor_ms(slow_product) == 0, "on the CPU nothing moves"
     assert PartOfStep("download", print, 0, 9, "download").floor_ms(slow_copy) == 0
+
+
+@pytest.mark.parametrize(("rounds", "timed"), [(2, 2), (9, 3)])
+def test_a_profile_takes_fewer_rounds_than_the_contenders(monkeypatch, rounds, timed):
+    monkeypatch.setattr(profile, "PROFILE_ROUNDS", 3)
+    monkeypatch.setattr(profile, "measure_roofline", lambda device, dtype: Roofline(1e9, 1e9, None, None))
+    steps = profile.profile(Setting("sdcpc_resnet18", (32, 64), 5, "cpu", "fp32"), rounds).steps
+    assert list(steps) == [STREAM, OWN_SEGFORMER]
+    for step in steps.values():
+        assert {len(step.step_ms), *(len(part.times_ms) for part in step.parts)} == {timed}
 
 
 def test_a_roofline_is_that_of_the_device():
