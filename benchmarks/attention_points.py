@@ -11,7 +11,8 @@ import torch
 from ledger import Table, with_table
 from reproduction import DOCUMENT, PUBLISHED_FPS, VSPW
 
-from sdcpc_core.benchmark.timing import WARM_UP_STEPS, Samples
+from sdcpc_core.benchmark.contenders import WARM_UP_STEPS
+from sdcpc_core.benchmark.timing import Samples
 from sdcpc_core.labels import LabelSet
 from sdcpc_core.models import build_model
 from sdcpc_core.progress import progress

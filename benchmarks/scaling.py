@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from sdcpc_core.benchmark.contenders import build_contender, running
+from sdcpc_core.benchmark.frames import frames
 from sdcpc_core.benchmark.profile import stream_step
 from sdcpc_core.benchmark.roofline import DeviceClock
 from sdcpc_core.benchmark.setting import STREAM, Setting, check_setting
-from sdcpc_core.benchmark.timing import frames
 from sdcpc_core.output import atomic_output
 from sdcpc_core.pages.charts import Lines
 from sdcpc_core.pages.page import Facts, Section, Table, render_page

@@ -5,7 +5,7 @@ import sys
 from sdcpc_core.benchmark.command import benchmark
 from sdcpc_core.errors import SdcpcError
 
-# The processes that measure memory import this module as well.
+# The processes of the contenders import this module as well.
 if __name__ == "__main__":
     try:
         benchmark(sys.argv[1:])

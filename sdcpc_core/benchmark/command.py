@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 MATRIX_OPTIONS = ("model", "size", "num_classes", "precision", "cameras", "points", "compile", "profile")
 """What a suite brings itself."""
-ROUNDS = {"cpu": 30, "cuda": 100}
+ROUNDS = {"cpu": 20, "cuda": 100}
 """By default: as many as end within minutes."""
 
 

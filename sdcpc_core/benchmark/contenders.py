@@ -29,6 +29,8 @@ from sdcpc_core.reference_cache import NS_PER_S
 from sdcpc_core.streaming import Segmenter, StreamFrame
 
 FRAME_RATE_HZ = 15
+WARM_UP_STEPS = 8
+"""Enough for a stream to fill its cache."""
 
 Step = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 """One contender's work on a frame of each camera: N of (H, W, 3) uint8 RGB -> N of (H, W) uint8 labels."""

@@ -10,7 +10,20 @@ from sdcpc_core.models.mit import MIT_SIZES
 from sdcpc_core.placed_model import PRECISIONS, cast_once
 
 if TYPE_CHECKING:
-    from transformers import SegformerForSemanticSegmentation
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+
+def segformer_classes() -> "tuple[type[SegformerConfig], type[SegformerForSemanticSegmentation]]":
+    """Import the peer and its configuration, which takes seconds the first time.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+    """
+    try:
+        from transformers import SegformerConfig, SegformerForSemanticSegmentation
+    except ImportError as err:
+        raise MissingDependencyError(f"the SegFormer to compare with needs transformers ({err})") from err
+    return SegformerConfig, SegformerForSemanticSegmentation
 
 
 def hugging_face_segformer(
@@ -31,13 +44,9 @@ def hugging_face_segformer(
     """
     if setting.mit_size is None:
         raise ConfigError(f"there is no SegFormer on the backbone of {setting.model!r}; use a sdcpc_mit_* model")
-    try:
-        from transformers import SegformerConfig, SegformerForSemanticSegmentation
-    except ImportError as err:
-        raise MissingDependencyError(f"the SegFormer to compare with needs transformers ({err})") from err
-
+    configuration, network = segformer_classes()
     size = MIT_SIZES[setting.mit_size]
-    config = SegformerConfig(
+    config = configuration(
         depths=list(size.depths),
         hidden_sizes=list(size.embed_dims),
         decoder_hidden_size=256 if setting.mit_size in ("b0", "b1") else 768,
@@ -45,5 +54,5 @@ def hugging_face_segformer(
         attn_implementation="sdpa" if tuned else "eager",
     )
     layout = torch.channels_last if tuned else torch.contiguous_format
-    model = SegformerForSemanticSegmentation(config).eval().to(setting.device, memory_format=layout)
+    model = network(config).eval().to(setting.device, memory_format=layout)
     return cast_once(model, PRECISIONS[setting.precision]) if tuned else model, layout

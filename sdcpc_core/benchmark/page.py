@@ -8,7 +8,10 @@ from sdcpc_core.benchmark.text import CONTENDER_HEADS, PROFILE_HEADS, RATIOS, co
 from sdcpc_core.pages.charts import Bars
 from sdcpc_core.pages.page import Facts, Section, Table, render_page
 
-TIMES_NOTE = "A step takes a frame of each camera, from bytes to labels. Ready: from nothing to its first answer."
+TIMES_NOTE = (
+    "A step takes a frame of each camera, from bytes to labels. Each contender has a process of its own, and they take "
+    "turns. Ready: from nothing to its first answer."
+)
 
 
 def benchmark_page(report: Mapping[str, Any]) -> str:

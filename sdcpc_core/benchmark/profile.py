@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sdcpc_core.benchmark.contenders import (
+    WARM_UP_STEPS,
     build_contender,
     build_segmenter,
     model_options,
@@ -17,11 +18,11 @@ from sdcpc_core.benchmark.contenders import (
     upload,
     upsample_then_argmax,
 )
+from sdcpc_core.benchmark.frames import frames
 from sdcpc_core.benchmark.hugging_face import hugging_face_segformer
 from sdcpc_core.benchmark.parts import SplitStep
 from sdcpc_core.benchmark.roofline import DeviceClock, Roofline, measure_roofline
 from sdcpc_core.benchmark.setting import OWN_SEGFORMER, SEGFORMER_SDPA, STREAM, Setting
-from sdcpc_core.benchmark.timing import WARM_UP_STEPS, frames
 from sdcpc_core.cost import Operations, model_cost
 from sdcpc_core.models import build_model
 from sdcpc_core.models.normalization import ImageNormalization
@@ -29,6 +30,9 @@ from sdcpc_core.models.sdcpc import SDCPC
 from sdcpc_core.models.segformer import SegFormer
 from sdcpc_core.ops.upsample_argmax import upsample_argmax
 from sdcpc_core.placed_model import PRECISIONS, cast_once
+
+PROFILE_ROUNDS = 10
+"""At most: shares of a step need fewer than the ratio of two peers that are close."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ class Profile:
 def profile(setting: Setting, rounds: int) -> Profile:
     """Split the stream's step and that of SegFormer, ours and the Hugging Face's tuned one, where it has this backbone.
 
+    Args:
+        setting: see there.
+        rounds: timed runs of each step and of its parts, ``PROFILE_ROUNDS`` at most.
+
     Raises:
         MissingDependencyError: transformers is not installed.
     """
@@ -57,17 +65,18 @@ def profile(setting: Setting, rounds: int) -> Profile:
         steps[SEGFORMER_SDPA] = _hugging_face_step(setting)
     whole = {name: build_contender(name, setting) for name in steps}
     pictures, clock = frames(setting), DeviceClock(device)
-    for turn in range(-WARM_UP_STEPS, rounds):
+    # The parts have run once already, when the step was split.
+    for _ in range(WARM_UP_STEPS):
+        for step in whole.values():
+            step(next(pictures))
+    for _ in range(min(rounds, PROFILE_ROUNDS)):
         for name, step in steps.items():
             batch, start_s = next(pictures), time.perf_counter()
             whole[name](batch)
-            step_ms = (time.perf_counter() - start_s) * 1e3
+            step.step_ms.append((time.perf_counter() - start_s) * 1e3)
             with running(setting):  # once around all parts, as around the step: it remembers the weights it casts
-                times_ms = [clock.time_ms(part.run) for part in step.parts]
-            if turn >= 0:
-                step.step_ms.append(step_ms)
-                for part, duration_ms in zip(step.parts, times_ms, strict=True):
-                    part.times_ms.append(duration_ms)
+                for part in step.parts:
+                    part.times_ms.append(clock.time_ms(part.run))
     return Profile(roofline, steps)
 
 

@@ -1,25 +1,18 @@
 """Contenders timed in turn, so that a change of the machine's speed meets all alike."""
 
-import gc
 import time
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from pathlib import Path
 
-import numpy as np
-import torch
+from sdcpc_core.benchmark.contender_process import ContenderError, ContenderProcess
+from sdcpc_core.benchmark.setting import Cell
 
-from sdcpc_core.benchmark.contenders import Step, build_contender
-from sdcpc_core.benchmark.setting import SEGFORMER_COMPILED, Cell, Setting
-from sdcpc_core.errors import SdcpcError
-
-WARM_UP_STEPS = 8
-"""Enough for a stream to fill its cache."""
-MEMORY_STEPS = 10
 FEWEST_ROUNDS = 3
 """Also where the time is up."""
+PAUSE_S = 0.02
+"""After each step on the CPU: before they sleep, idle threads of OpenMP spin for some milliseconds, on the cores that
+the next contender needs."""
 
 
 @dataclass
@@ -30,7 +23,7 @@ class Samples:
         wall_ms: one per step.
         cpu_ms: of all threads together, one per step.
         ready_s: from nothing to the end of its first step, compiling and all.
-        peak_memory_mb: of a process of its own on the CPU, of what PyTorch allocates on CUDA (MiB).
+        peak_memory_mb: of its process on the CPU, of what PyTorch allocates on CUDA (MiB).
         failure: what went wrong, if something did; there are no durations then.
     """
 
@@ -42,7 +35,7 @@ class Samples:
 
 
 def time_cell(cell: Cell, rounds: int, *, end_s: float = float("inf")) -> dict[str, Samples]:
-    """Time all contenders of a cell.
+    """Time all contenders of a cell, each in a process of its own, never two at once.
 
     Args:
         cell: see there.
@@ -50,89 +43,39 @@ def time_cell(cell: Cell, rounds: int, *, end_s: float = float("inf")) -> dict[s
         end_s: on ``time.monotonic()``'s clock; rounds that would begin later are left out, beyond the fewest.
 
     Returns:
-        Samples by contender. One that breaks down, as a compiler may, fails alone, and prints its traceback.
+        Samples by contender. One that breaks down, as a compiler may, fails alone, and prints its traceback; so does
+        one whose process dies, as for want of memory.
 
     Raises:
         MissingDependencyError: transformers is not installed.
     """
-    setting = cell.setting
     samples = {name: Samples() for name in cell.contenders}
-    steps = {name: step for name in samples if (step := _made_ready(name, setting, samples[name]))}
-    pictures = frames(setting)
-    for turn in range(rounds):
-        if turn >= FEWEST_ROUNDS and time.monotonic() > end_s:
-            break
-        for name in list(steps)[:: 1 if turn % 2 else -1]:
-            batch = next(pictures)
-            wall_s, cpu_s = time.perf_counter(), time.process_time()
-            steps[name](batch)
-            samples[name].wall_ms.append((time.perf_counter() - wall_s) * 1e3)
-            samples[name].cpu_ms.append((time.process_time() - cpu_s) * 1e3)
-    if not setting.device.startswith("cuda"):
-        for name in steps:
-            samples[name].peak_memory_mb = process_memory_mb(name, setting)
+    processes: dict[str, ContenderProcess] = {}
+    pause_s = 0.0 if cell.setting.device.startswith("cuda") else PAUSE_S
+
+    @contextmanager
+    def failing_alone(name: str) -> Iterator[None]:
+        try:
+            yield
+        except ContenderError as err:
+            samples[name] = Samples(failure=str(err))
+            del processes[name]
+
+    with ExitStack() as stack:
+        for name in samples:
+            processes[name] = stack.enter_context(ContenderProcess(name, cell.setting))
+            with failing_alone(name):
+                samples[name].ready_s = processes[name].make_ready()
+        for turn in range(rounds):
+            if turn >= FEWEST_ROUNDS and time.monotonic() > end_s:
+                break
+            for name in list(processes)[:: 1 if turn % 2 else -1]:
+                with failing_alone(name):
+                    wall_ms, cpu_ms = processes[name].step()
+                    samples[name].wall_ms.append(wall_ms)
+                    samples[name].cpu_ms.append(cpu_ms)
+                time.sleep(pause_s)
+        for name in list(processes):
+            with failing_alone(name):
+                samples[name].peak_memory_mb = processes[name].peak_memory_mb()
     return samples
-
-
-def frames(setting: Setting) -> Iterator[Sequence[np.ndarray]]:
-    """A frame of each camera, again and again: coarse random blocks that slide, so that every frame is another."""
-    height, width = setting.size_hw
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (height // 16 + 9, width // 16 + 9, 3), np.uint8).repeat(16, 0).repeat(16, 1)
-    step = 0
-    while True:
-        batch = []
-        for _ in range(setting.cameras):
-            step = (step + 3) % 128
-            batch.append(np.ascontiguousarray(picture[step : step + height, step : step + width]))
-        yield batch
-
-
-def _made_ready(name: str, setting: Setting, samples: Samples) -> Step | None:
-    """Build a contender and warm it up; None where that fails."""
-    on_cuda = setting.device.startswith("cuda")
-    pictures = frames(setting)
-    if name == SEGFORMER_COMPILED:
-        # Of an earlier cell's network nothing is of use, and PyTorch stops compiling after a number of them.
-        torch.compiler.reset()
-    before_mb = _start_of_allocation_mb(setting.device) if on_cuda else 0.0
-    start_s = time.perf_counter()
-    try:
-        step = build_contender(name, setting)
-        step(next(pictures))
-        samples.ready_s = time.perf_counter() - start_s
-        for _ in range(WARM_UP_STEPS):
-            step(next(pictures))
-    except SdcpcError:
-        raise
-    except Exception as err:
-        traceback.print_exc()
-        samples.failure = f"{type(err).__name__}: {err}".partition("\n")[0]
-        return None
-    if on_cuda:
-        samples.peak_memory_mb = torch.cuda.max_memory_allocated(setting.device) / 2**20 - before_mb
-    return step
-
-
-def _start_of_allocation_mb(device: str) -> float:
-    # What earlier contenders left must not be freed while this one is measured.
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.memory_allocated(device) / 2**20
-
-
-def process_memory_mb(name: str, setting: Setting) -> float:
-    """Peak memory (MiB) of a process that runs one contender: in a shared one, only the hungriest would show."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_memory_mb, (name, setting, torch.get_num_threads()))
-
-
-def _peak_memory_mb(name: str, setting: Setting, threads: int) -> float:
-    torch.set_num_threads(threads)
-    step, pictures = build_contender(name, setting), frames(setting)
-    for _ in range(MEMORY_STEPS):
-        step(next(pictures))
-    # Not getrusage: its high-water mark survives exec, so that a child starts with its parent's.
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10

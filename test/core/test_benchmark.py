@@ -2,21 +2,27 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from sdcpc_core.benchmark import timing
+from sdcpc_core.benchmark import contender_process, profile, timing
 from sdcpc_core.benchmark.command import benchmark
-from sdcpc_core.benchmark.contenders import running
+from sdcpc_core.benchmark.contender_process import ContenderError, ContenderProcess
+from sdcpc_core.benchmark.contenders import WARM_UP_STEPS, running
 from sdcpc_core.benchmark.figures import contender_figures, ratios
+from sdcpc_core.benchmark.frames import frames
 from sdcpc_core.benchmark.parts import PartOfStep, SplitStep
 from sdcpc_core.benchmark.profile import stream_step
 from sdcpc_core.benchmark.roofline import Roofline, measure_roofline
@@ -31,7 +37,7 @@ from sdcpc_core.benchmark.setting import (
     Setting,
     suite,
 )
-from sdcpc_core.benchmark.timing import FEWEST_ROUNDS, Samples, time_cell
+from sdcpc_core.benchmark.timing import FEWEST_ROUNDS, PAUSE_S, Samples, time_cell
 from sdcpc_core.cost import model_cost
 from sdcpc_core.errors import ConfigError, InputError, OutputError
 from sdcpc_core.models import build_model
@@ -63,18 +69,39 @@ PARTS = ["upload", "encoder", "SSEA", "reference work", "DSSA", "head", "upsampl
 
 
 @pytest.fixture
-def stub(monkeypatch) -> dict[str, float]:
-    """Seconds that a step of each contender takes, instead of networks; a contender may be taught to fail."""
-    seconds = dict.fromkeys((STREAM, CLIP, OWN_SEGFORMER, SEGFORMER_EAGER, SEGFORMER_SDPA, SEGFORMER_COMPILED), 0.0)
+def stub(monkeypatch) -> SimpleNamespace:
+    """Contenders without networks and processes: how long a step takes, the step they break down at, what they did."""
+    stub = SimpleNamespace(step_ms=defaultdict(lambda: 1.0), breaks_at={}, log=[])
 
-    def build(name: str, setting: Setting):
-        if seconds[name] < 0:
-            raise RuntimeError("the compiler gave up\nand said more")
-        return lambda frames: time.sleep(seconds[name])
+    class StubProcess:
+        def __init__(self, name: str, setting: Setting) -> None:
+            self.name, self.steps = name, 0
 
-    monkeypatch.setattr(timing, "build_contender", build)
-    monkeypatch.setattr(timing, "process_memory_mb", lambda name, setting: 100.0)
-    return seconds
+        def __enter__(self) -> "StubProcess":
+            return self
+
+        def __exit__(self, *error) -> None:
+            stub.log.append(("end", self.name))
+
+        def make_ready(self) -> float:
+            self.work("ready")
+            return 0.5
+
+        def step(self) -> tuple[float, float]:
+            self.steps += 1
+            self.work("step")
+            return stub.step_ms[self.name], 2 * stub.step_ms[self.name]
+
+        def peak_memory_mb(self) -> float:
+            return 100.0
+
+        def work(self, what: str) -> None:
+            stub.log.append((what, self.name))
+            if self.steps == stub.breaks_at.get(self.name):
+                raise ContenderError("RuntimeError: the compiler gave up")
+
+    monkeypatch.setattr(timing, "ContenderProcess", StubProcess)
+    return stub
 
 
 def test_ratios_are_of_medians_and_against_the_fastest_peer():
@@ -139,15 +166,15 @@ def test_a_machine_that_only_measures(tmp_path):
     assert cell["macs_over_segformer"] == pytest.approx(ours.macs / peer.macs, abs=1e-3)
 
 
-def test_a_backbone_without_a_hugging_face_segformer(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(timing, "process_memory_mb", lambda name, setting: 100.0)
+def test_a_backbone_without_a_hugging_face_segformer(tmp_path, capsys, stub):
+    stub.step_ms |= {STREAM: 3.0, OWN_SEGFORMER: 2.0}
     report = tmp_path / "benchmark.json"
     options = ["--model", "sdcpc_resnet18", "--size", "40x64", "--num-classes", "5", "--rounds", "1", "--profile"]
     benchmark([*options, "--json", str(report)])
     (cell,) = json.loads(report.read_text())["cells"]
     assert list(cell["results"]) == [STREAM, CLIP, OWN_SEGFORMER]
     assert "streaming_over_segformer" not in cell
-    assert cell["streaming_over_own_segformer"] > 0
+    assert cell["streaming_over_own_segformer"] == 1.5
     check_profile(cell)
     assert "the Hugging Face SegFormer has no such backbone" in capsys.readouterr().out
 
@@ -204,6 +231,16 @@ def test_bytes_and_floors_by_hand():
     assert PartOfStep("download", print, 0, 9, "download").floor_ms(slow_copy) == 0
 
 
+@pytest.mark.parametrize(("rounds", "timed"), [(2, 2), (9, 3)])
+def test_a_profile_takes_fewer_rounds_than_the_contenders(monkeypatch, rounds, timed):
+    monkeypatch.setattr(profile, "PROFILE_ROUNDS", 3)
+    monkeypatch.setattr(profile, "measure_roofline", lambda device, dtype: Roofline(1e9, 1e9, None, None))
+    steps = profile.profile(Setting("sdcpc_resnet18", (32, 64), 5, "cpu", "fp32"), rounds).steps
+    assert list(steps) == [STREAM, OWN_SEGFORMER]
+    for step in steps.values():
+        assert {len(step.step_ms), *(len(part.times_ms) for part in step.parts)} == {timed}
+
+
 def test_a_roofline_is_that_of_the_device():
     roofline = measure_roofline(torch.device("cpu"), torch.float32)
     assert 1e8 < roofline.macs_per_s < 1e14
@@ -211,36 +248,128 @@ def test_a_roofline_is_that_of_the_device():
     assert roofline.uploaded_bytes_per_s is None
 
 
-def test_contenders_take_turns(stub):
-    stub[CLIP] = 0.02
-    samples = time_cell(Cell(SMALL), rounds=4)
-    assert {len(of.wall_ms) for of in samples.values()} == {4}
-    assert min(samples[CLIP].wall_ms) >= 20 > np.median(samples[STREAM].wall_ms)
-    assert samples[CLIP].ready_s >= 0.02
-    assert SEGFORMER_COMPILED not in samples
+def test_contenders_take_turns(stub, monkeypatch):
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: stub.log.append(("pause", seconds)))
+    stub.step_ms[CLIP] = 3.0
+    alone = replace(SMALL, model="sdcpc_resnet18")
+    samples = time_cell(Cell(alone), rounds=2)
+    assert list(samples) == [STREAM, CLIP, OWN_SEGFORMER]
+    assert samples[CLIP] == Samples([3.0, 3.0], [6.0, 6.0], 0.5, 100.0)
+    ready = [("ready", STREAM), ("ready", CLIP), ("ready", OWN_SEGFORMER)]
+    steps = [("step", name) for name in (OWN_SEGFORMER, CLIP, STREAM, STREAM, CLIP, OWN_SEGFORMER)]
+    ends = [("end", OWN_SEGFORMER), ("end", CLIP), ("end", STREAM)]
+    pause = ("pause", PAUSE_S)
+    assert stub.log == [*ready, *(entry for step in steps for entry in (step, pause)), *ends]
+
+    stub.log.clear()
+    time_cell(Cell(replace(alone, device="cuda")), rounds=2)
+    assert [entry for entry in stub.log if entry[0] != "pause"] == [*ready, *steps, *ends]
+    assert pause not in stub.log
 
 
 def test_rounds_end_with_the_time(stub):
     assert len(time_cell(Cell(SMALL), 50, end_s=0.0)[STREAM].wall_ms) == FEWEST_ROUNDS
 
 
+def test_all_contenders_see_the_same_pictures():
+    once, again = frames(replace(SMALL, cameras=2)), frames(replace(SMALL, cameras=2))
+    seen = [frame for _ in range(20) for frame in next(once)]
+    assert all(map(np.array_equal, seen, (frame for _ in range(20) for frame in next(again))))
+    assert len({frame.tobytes() for frame in seen}) == len(seen) == 40
+
+
+def test_a_contender_in_a_process_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what it would use without being told
+    with ContenderProcess(STREAM, SMALL) as process:
+        assert 0 < process.make_ready() < 60
+        start_s = time.perf_counter()
+        steps = [process.step() for _ in range(5)]
+        elapsed_ms = (time.perf_counter() - start_s) * 1e3
+        wall_ms, cpu_ms = map(sum, zip(*steps, strict=True))
+        assert elapsed_ms / 2 < wall_ms < elapsed_ms
+        assert wall_ms / 20 < cpu_ms < 3 * wall_ms
+        peak_mb = process.peak_memory_mb()
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        facts = dict(line.split(":", 1) for line in status.splitlines())
+        assert peak_mb == pytest.approx(int(facts["VmHWM"].split()[0]) / 2**10, rel=0.01)
+        assert int(facts["Threads"]) >= 3
+
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(ContenderError, match=r"^its process was ended by SIGKILL$"):
+            process.step()
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_a_contender_that_cannot_be_built(capfd):
+    no_cameras = ContenderProcess(CLIP, replace(SMALL, cameras=0))
+    with no_cameras as process, pytest.raises(ContenderError, match=r"^IndexError: list index out of range$"):
+        process.make_ready()
+    assert "contenders.py" in capfd.readouterr().err, "a traceback"
+    no_precision = ContenderProcess(STREAM, replace(SMALL, precision="fp1"))
+    with no_precision as process, pytest.raises(ConfigError, match="precision is 'fp1'"):
+        process.make_ready()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_contender_that_breaks_down_at_a_timed_step(monkeypatch, capsys):
+    """What is done in its process, here without one."""
+    fine_steps = iter(range(1 + WARM_UP_STEPS + 2))
+
+    def step(batch):
+        if next(fine_steps, None) is None:
+            raise RuntimeError("no memory\nand said more")
+
+    monkeypatch.setattr(contender_process, "build_contender", lambda name, setting: step)
+    near, far = contender_process.SPAWN.Pipe()
+    for request in ("make_ready", *["step"] * 4):
+        near.send(request)
+    contender_process._serve(far, STREAM, SMALL, 1)
+    far.close()
+    ready_s, *steps, failure = (near.recv() for _ in range(4))
+    assert ready_s > 0
+    assert [len(step) for step in steps] == [2, 2]
+    assert isinstance(failure, ContenderError)
+    assert str(failure) == "RuntimeError: no memory"
+    assert "and said more" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_all_without_a_word():
+    command = "import sys; from sdcpc_core.cli import main; sys.exit(main())"
+    options = ["benchmark", "--size", "64x96", "--device", "cpu"]
+    with subprocess.Popen(
+        [sys.executable, "-c", command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as run:  # fmt: skip
+        while "[1/1]" not in run.stdout.readline():
+            assert run.poll() is None
+        time.sleep(1.0)  # a contender imports PyTorch or is at work
+        os.killpg(run.pid, signal.SIGINT)
+        # Whoever is left would keep the pipes open.
+        _, err = run.communicate(timeout=60)
+    assert (run.returncode, err) == (130, "")
+
+
 def test_a_contender_that_breaks_down_does_so_alone(stub, tmp_path, capsys):
-    stub[SEGFORMER_COMPILED] = -1
+    stub.breaks_at |= {SEGFORMER_COMPILED: 0, CLIP: 2}
     report = tmp_path / "benchmark.json"
     with pytest.raises(SystemExit, match="segformer compiled: RuntimeError: the compiler gave up"):
-        benchmark(["--size", "64x96", "--rounds", "1", "--compile", "--json", str(report)])
+        benchmark(["--size", "64x96", "--rounds", "3", "--compile", "--json", str(report)])
     figures = json.loads(report.read_text())
     (cell,) = figures["cells"]
-    assert cell["results"][SEGFORMER_COMPILED] == {"failure": "RuntimeError: the compiler gave up"}
-    assert cell["streaming_over_segformer"] > 0
-    assert len(figures["failed"]) == 1
+    for name in (CLIP, SEGFORMER_COMPILED):
+        assert cell["results"][name] == {"failure": "RuntimeError: the compiler gave up"}
+        assert stub.log.count(("step", name)) == stub.breaks_at[name]
+    assert "streaming_over_clip" not in cell
+    assert cell["results"][STREAM]["steps"] == 3
+    assert cell["streaming_over_segformer"] == 1.0
+    assert len(figures["failed"]) == 2
     assert "failed" in capsys.readouterr().out
 
 
 def test_what_the_time_does_not_suffice_for_is_left_out(stub, tmp_path, capsys):
-    stub[STREAM] = 0.05
     report = tmp_path / "benchmark.json"
-    # The first cell takes about half a second.
+    # With its pauses, the first cell takes longer.
     benchmark(["--size", "64x96", "--num-classes", "3,4,5", "--minutes", "0.01", "--json", str(report)])
     figures = json.loads(report.read_text())
     assert [cell["setting"]["num_classes"] for cell in figures["cells"]] == [3]
