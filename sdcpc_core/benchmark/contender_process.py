@@ -63,6 +63,10 @@ class ContenderProcess:
         """Of the process."""
         return self._process.pid
 
+    def wait_for_imports(self) -> None:
+        """Return once it has imported what it needs, which processes do side by side. To be called first, and once."""
+        self._receive()
+
     def make_ready(self) -> float:
         """Build the contender and warm it up.
 
@@ -84,8 +88,12 @@ class ContenderProcess:
         return self._ask("peak_memory_mb")
 
     def _ask(self, request: str) -> Any:
-        try:
+        with suppress(ConnectionError):  # why there is none, its end will tell
             self._connection.send(request)
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             self._end()
@@ -111,11 +119,13 @@ class _Contender:
         self._device = torch.device(setting.device)
         self._pictures = frames(setting)
 
+    def import_all(self) -> None:
+        if self._name in HUGGING_FACE:
+            segformer_classes()
+
     def make_ready(self) -> float:
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device.index or 0)
-        if self._name in HUGGING_FACE:
-            segformer_classes()
         start_s = time.perf_counter()
         self._step = build_contender(self._name, self._setting)
         self._step(next(self._pictures))
@@ -140,8 +150,10 @@ class _Contender:
 
 def _serve(connection: Connection, name: str, setting: Setting, threads: int) -> None:
     torch.set_num_threads(threads)
-    contender, answer = _Contender(name, setting), None
+    contender = _Contender(name, setting)
+    answer = _answer(contender, "import_all")
     with suppress(EOFError, ConnectionError):  # the other process has died
+        connection.send(answer)
         while not isinstance(answer, Exception):
             answer = _answer(contender, connection.recv())
             connection.send(answer)

@@ -64,6 +64,10 @@ def time_cell(cell: Cell, rounds: int, *, end_s: float = float("inf")) -> dict[s
     with ExitStack() as stack:
         for name in samples:
             processes[name] = stack.enter_context(ContenderProcess(name, cell.setting))
+        for name in list(processes):
+            with failing_alone(name):
+                processes[name].wait_for_imports()
+        for name in list(processes):
             with failing_alone(name):
                 samples[name].ready_s = processes[name].make_ready()
         for turn in range(rounds):

@@ -83,6 +83,9 @@ def stub(monkeypatch) -> SimpleNamespace:
         def __exit__(self, *error) -> None:
             stub.log.append(("end", self.name))
 
+        def wait_for_imports(self) -> None:
+            stub.log.append(("imports", self.name))
+
         def make_ready(self) -> float:
             self.work("ready")
             return 0.5
@@ -255,15 +258,15 @@ def test_contenders_take_turns(stub, monkeypatch):
     samples = time_cell(Cell(alone), rounds=2)
     assert list(samples) == [STREAM, CLIP, OWN_SEGFORMER]
     assert samples[CLIP] == Samples([3.0, 3.0], [6.0, 6.0], 0.5, 100.0)
-    ready = [("ready", STREAM), ("ready", CLIP), ("ready", OWN_SEGFORMER)]
+    starts = [(what, name) for what in ("imports", "ready") for name in (STREAM, CLIP, OWN_SEGFORMER)]
     steps = [("step", name) for name in (OWN_SEGFORMER, CLIP, STREAM, STREAM, CLIP, OWN_SEGFORMER)]
     ends = [("end", OWN_SEGFORMER), ("end", CLIP), ("end", STREAM)]
     pause = ("pause", PAUSE_S)
-    assert stub.log == [*ready, *(entry for step in steps for entry in (step, pause)), *ends]
+    assert stub.log == [*starts, *(entry for step in steps for entry in (step, pause)), *ends]
 
     stub.log.clear()
     time_cell(Cell(replace(alone, device="cuda")), rounds=2)
-    assert [entry for entry in stub.log if entry[0] != "pause"] == [*ready, *steps, *ends]
+    assert [entry for entry in stub.log if entry[0] != "pause"] == [*starts, *steps, *ends]
     assert pause not in stub.log
 
 
@@ -282,6 +285,7 @@ def test_a_contender_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what it would use without being told
     with ContenderProcess(STREAM, SMALL) as process:
+        process.wait_for_imports()
         assert 0 < process.make_ready() < 60
         start_s = time.perf_counter()
         steps = [process.step() for _ in range(5)]
@@ -302,13 +306,15 @@ def test_a_contender_in_a_process_of_its_own(monkeypatch):
 
 
 def test_a_contender_that_cannot_be_built(capfd):
-    no_cameras = ContenderProcess(CLIP, replace(SMALL, cameras=0))
-    with no_cameras as process, pytest.raises(ContenderError, match=r"^IndexError: list index out of range$"):
-        process.make_ready()
+    with ContenderProcess(CLIP, replace(SMALL, cameras=0)) as process:
+        process.wait_for_imports()
+        with pytest.raises(ContenderError, match=r"^IndexError: list index out of range$"):
+            process.make_ready()
     assert "contenders.py" in capfd.readouterr().err, "a traceback"
-    no_precision = ContenderProcess(STREAM, replace(SMALL, precision="fp1"))
-    with no_precision as process, pytest.raises(ConfigError, match="precision is 'fp1'"):
-        process.make_ready()
+    with ContenderProcess(STREAM, replace(SMALL, precision="fp1")) as process:
+        process.wait_for_imports()
+        with pytest.raises(ConfigError, match="precision is 'fp1'"):
+            process.make_ready()
     assert capfd.readouterr().err == ""
 
 
@@ -326,7 +332,8 @@ def test_a_contender_that_breaks_down_at_a_timed_step(monkeypatch, capsys):
         near.send(request)
     contender_process._serve(far, STREAM, SMALL, 1)
     far.close()
-    ready_s, *steps, failure = (near.recv() for _ in range(4))
+    imported, ready_s, *steps, failure = (near.recv() for _ in range(5))
+    assert imported is None
     assert ready_s > 0
     assert [len(step) for step in steps] == [2, 2]
     assert isinstance(failure, ContenderError)
