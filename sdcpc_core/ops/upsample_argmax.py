@@ -52,9 +52,7 @@ def plain_upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_conf
     logits = logits.float().nan_to_num(nan=greatest, posinf=greatest, neginf=-greatest)
     # One more token all around, as the pixels beyond the outer ones lie in cells, too.
     tokens = F.pad(logits, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
-    corners = torch.arange(tokens[..., 0].numel(), device=logits.device).view(tokens.shape[:3])
-    corners = corners.unfold(1, 2, 1).unfold(2, 2, 1).reshape(-1, 4)
-    tokens = tokens.reshape(-1, num_classes)
+    corners, tokens = _corners(tokens[..., 0]), tokens.reshape(-1, num_classes)
     down, across = (_divided(*lengths, logits.device) for lengths in zip(tokens_hw, size_hw, strict=True))
     lanes_hw = down.shares.shape[-1], across.shares.shape[-1]
     cells_hw, num_lanes = (len(down.shares), len(across.shares)), lanes_hw[0] * lanes_hw[1]
@@ -83,6 +81,12 @@ def plain_upsample_argmax(logits: Tensor, size_hw: tuple[int, int], *, with_conf
     shape = (batch, *cells_hw, *lanes_hw)
     pixels = (slice(None), down.cell[:, None], across.cell, down.lane[:, None], across.lane)
     return Decision(labels.view(shape)[pixels], None if confidence is None else confidence.view(shape)[pixels])
+
+
+def _corners(token_map: Tensor) -> Tensor:
+    """Where the four tokens around each cell of a (B, h, w) map are in the flattened map, (cells, 4)."""
+    places = torch.arange(token_map.numel(), device=token_map.device).view(token_map.shape)
+    return places.unfold(1, 2, 1).unfold(2, 2, 1).reshape(-1, 4)
 
 
 class _Divided(NamedTuple):

@@ -224,6 +224,13 @@ def test_upsample_argmax_agrees_with_the_two_steps(num_classes, small, large, mo
     assert torch.equal(without.label_map, decision.label_map)
 
 
+def test_labels_are_decided_in_float32_under_autocast():
+    logits = torch.randn(1, 11, 9, 9, generator=torch.Generator().manual_seed(5))
+    with torch.autocast("cpu", torch.bfloat16):
+        label_map = upsample_argmax(logits, (70, 70)).label_map
+    assert torch.equal(label_map, upsample_argmax(logits, (70, 70)).label_map)
+
+
 def test_pixels_between_tokens_that_agree_are_not_mixed(monkeypatch):
     logits = torch.zeros(1, 3, 4, 4)
     logits[:, 2, :, 2:] = logits[:, 1, :, :2] = 1
