@@ -67,13 +67,18 @@ def commit() -> str | None:
         return None
 
 
-def device_name(device: "torch.device") -> str:
-    """What computes on a device: the name of the GPU, or of the processor with the number of its threads in use."""
+def device_name(device: "torch.device", cpu_threads: int | None = None) -> str:
+    """What computes on a device: the name of the GPU, or of the processor with the number of its threads in use.
+
+    Args:
+        device: where tensors are.
+        cpu_threads: in use; None for those that the calling thread uses.
+    """
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
+    threads = cpu_threads or torch.get_num_threads()
     return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 

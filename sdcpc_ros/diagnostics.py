@@ -29,12 +29,12 @@ def node_status(name: str, state: str, problem: str | None, facts: dict[str, Any
     return _status(name, level, problem or state, {"state": state, **facts})
 
 
-def segmenter_facts(segmenter: Segmenter, checkpoint: str) -> dict[str, Any]:
-    """Which network runs where, and the memory it takes."""
+def segmenter_facts(segmenter: Segmenter, checkpoint: str, cpu_threads: int) -> dict[str, Any]:
+    """Which network runs where, on a CPU with how many threads, and the memory it takes."""
     facts = {
         "checkpoint": checkpoint,
         "classes": classes_in_words(segmenter.labels),
-        "device": device_in_words(segmenter.device),
+        "device": device_in_words(segmenter.device, cpu_threads),
         "precision": segmenter.precision,
         "process memory, peak (MiB)": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
@@ -49,9 +49,9 @@ def classes_in_words(labels: LabelSet) -> str:
     return f"{labels.num_classes} of {labels.name}"
 
 
-def device_in_words(device: torch.device) -> str:
-    """A device with the name of what computes there."""
-    return f"{device} ({device_name(device)})"
+def device_in_words(device: torch.device, cpu_threads: int) -> str:
+    """A device with the name of what computes there, and the threads in use if it is a CPU."""
+    return f"{device} ({device_name(device, cpu_threads)})"
 
 
 def camera_status(node_name: str, camera: Camera, now_s: float) -> DiagnosticStatus:

@@ -138,7 +138,7 @@ class SegmentationNode(LifecycleNode):
             self._outputs[camera] = SegmentationOutputs(self, labels, camera, with_depth=parameters.edit_depth)
         self.get_logger().info(
             f"{self._checkpoint}: {labels.num_classes} classes of {labels.name!r}, "
-            f"on {device_in_words(self._segmenter.device)}"
+            f"on {device_in_words(self._segmenter.device, self._cpu_threads)}"
         )
         if advice := transport_advice(get_rmw_implementation_identifier(), os.environ):
             self.get_logger().warning(advice)
@@ -146,6 +146,11 @@ class SegmentationNode(LifecycleNode):
     @property
     def _checkpoint(self) -> str:
         return self._settings.checkpoint or "shipped checkpoint"
+
+    @property
+    def _cpu_threads(self) -> int:
+        """Of the network; the thread that asks has one."""
+        return self._settings.cpu_threads or self._default_threads
 
     def _open_rig(self) -> None:
         self._rig = CameraRig(self, self._segmenter, self._outputs, self._settings, self._prepare_worker)
@@ -168,7 +173,7 @@ class SegmentationNode(LifecycleNode):
         # Both hold for the calling thread and those it starts. Without the first, subnormal numbers in the activations
         # slow a CPU down many times.
         torch.set_flush_denormal(True)
-        torch.set_num_threads(self._settings.cpu_threads or self._default_threads)
+        torch.set_num_threads(self._cpu_threads)
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         ours = {change.name: change.value for change in changes if change.name in SETTINGS}
@@ -213,7 +218,7 @@ class SegmentationNode(LifecycleNode):
 
     def _diagnose(self) -> None:
         name, now_s = self.get_fully_qualified_name(), time.monotonic()
-        facts = segmenter_facts(self._segmenter, self._checkpoint) if self._segmenter else {}
+        facts = segmenter_facts(self._segmenter, self._checkpoint, self._cpu_threads) if self._segmenter else {}
         state = "active" if self._rig else "inactive" if self._segmenter else "unconfigured"
         statuses = [node_status(name, state, self._problem, facts)]
         if self._rig is not None:
