@@ -129,6 +129,9 @@ def start_node(own_domain: None, tmp_path_factory: pytest.TempPathFactory) -> Ca
         node = NodeProcess(tmp_path_factory.mktemp("node") / "console.log", *parameters, **options)
         try:
             yield node
+        except BaseException:
+            print(node.log)  # which pytest shows with the failure
+            raise
         finally:
             # Gently, or others on the network would go on believing in it for a while.
             try:
