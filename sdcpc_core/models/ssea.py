@@ -52,12 +52,12 @@ class MultiScaleFusion(nn.Module):
     def __init__(self, in_channels: Sequence[int], channels: int) -> None:
         super().__init__()
         self.down = nn.Conv2d(in_channels[0], channels, 3, stride=2, padding=1)
-        self.project = nn.Conv2d(channels + sum(in_channels[1:]), channels, 1)
+        self.project = NormalizedProjection(channels + sum(in_channels[1:]), channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         size_hw = features[1].shape[-2:]
         up = [F.interpolate(f, size_hw, mode="bilinear", align_corners=False) for f in features[2:]]
-        return self.project(torch.cat([self.down(features[0]), features[1], *up], dim=1)).permute(0, 2, 3, 1)
+        return self.project(torch.cat([self.down(features[0]), features[1], *up], dim=1))
 
 
 class SingleScale(nn.Module):
@@ -65,10 +65,23 @@ class SingleScale(nn.Module):
 
     def __init__(self, in_channels: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.project = nn.Conv2d(in_channels[1], channels, 1)
+        self.project = NormalizedProjection(in_channels[1], channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        return self.project(features[1]).permute(0, 2, 3, 1)
+        return self.project(features[1])
+
+
+class NormalizedProjection(nn.Sequential):
+    """1x1 convolution and batch norm, (B, C', h, w) -> tokens (B, h, w, C).
+
+    Eq. (1) has no norm there. Without one the network fits the training pictures better, others worse, and flickers.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features).permute(0, 2, 3, 1)
 
 
 class DeformableLayer(nn.Module):

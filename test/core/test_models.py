@@ -190,6 +190,22 @@ def test_a_batch_is_its_clips():
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-4)
 
 
+def test_fusion_gives_all_channels_of_a_batch_one_scale():
+    fusion = build_model("sdcpc_resnet18", 3).ssea.fusion.train()
+    widths, scales = (64, 128, 256, 512), (4, 8, 16, 32)
+    features = [
+        10.0**scale * torch.randn(2, c, 64 // s, 96 // s)
+        for scale, (c, s) in enumerate(zip(widths, scales, strict=True))
+    ]
+    tokens = fusion(features)
+    assert tokens.shape == (2, 8, 12, 128)
+    torch.testing.assert_close(tokens.mean((0, 1, 2)), torch.zeros(128), atol=1e-4, rtol=0)
+    torch.testing.assert_close(tokens.std((0, 1, 2), correction=0), torch.ones(128), atol=1e-3, rtol=0)
+    # In use the statistics are those of training, whatever the frame.
+    fusion.eval()
+    torch.testing.assert_close(fusion([f[:1] for f in features]), fusion(features)[:1], atol=1e-4, rtol=1e-4)
+
+
 def test_every_parameter_learns():
     model = wake_alignment(build_model("sdcpc_mit_b0", 4, num_points=9)).train()
     for layer in (model.ssea.dcn.dcn.offset, model.ssea.dcn.dcn.modulation):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from fake_camvid import write_camvid
 from small_runs import arguments, logged
 
@@ -23,11 +24,11 @@ from sdcpc_core.training.launch import check_devices
 
 pytestmark = pytest.mark.timeout(300)  # starting them takes the better part of a minute on a busy machine
 SDCPC = [sys.executable, "-c", "import sys; from sdcpc_core.cli import main; sys.exit(main())"]
-WITHOUT_DROPPING = """
+WITHOUT_CHANCE_OR_SHARES = """
 import sys
-from sdcpc_core.models.mit import DropPath
+from test_training_distributed import use_no_chance_and_no_shares
 from sdcpc_core.training.command import train
-DropPath.forward = lambda self, x: x
+use_no_chance_and_no_shares(setattr)
 train(sys.argv[1:])
 """
 
@@ -37,8 +38,18 @@ def root(tmp_path_factory) -> Path:
     return write_camvid(tmp_path_factory.mktemp("camvid"))
 
 
+def use_no_chance_and_no_shares(set_attribute) -> None:
+    """Leave out what is another in each process: paths dropped at random, and on CPUs the statistics of a batch."""
+    set_attribute(DropPath, "forward", lambda self, x: x)
+    set_attribute(
+        torch.nn.BatchNorm2d,
+        "forward",
+        lambda self, x: F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias),
+    )
+
+
 def test_two_processes_train_as_one_with_the_whole_batch(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(DropPath, "forward", lambda self, x: x)
+    use_no_chance_and_no_shares(monkeypatch.setattr)
     # Far more time than it takes: it is only asked for.
     schedule = ("--schedule.validate_every=1", "--schedule.static_share=0.5", "--schedule.max_time_minutes=1e6")
     # Each process disturbs features of its own, on purpose.
@@ -46,10 +57,11 @@ def test_two_processes_train_as_one_with_the_whole_batch(root, tmp_path, monkeyp
     schedule = (*schedule, "--schedule.alignment_share=0.25", "--schedule.accumulate_batches=2")
     train(arguments(root, tmp_path / "one", "--data.batch_size=2", *schedule))
     program = tmp_path / "program.py"
-    program.write_text(WITHOUT_DROPPING)
+    program.write_text(WITHOUT_CHANCE_OR_SHARES)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(program)]
     command = [*torchrun, *arguments(root, tmp_path / "two", "--data.batch_size=1", *schedule)]
-    together = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    together = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert together.returncode == 0, together.stderr
 
     for column, count in (("train/loss", 4), ("train/gradient_norm", 4), ("train/contrast", 1), ("val/mIoU", 4)):
