@@ -236,6 +236,7 @@ def train_beside(rank: int, folder: Path) -> None:
         for weighted in (False, True)
     }
     torch.save(results, folder / f"{rank}.pt")
+    dist.barrier()  # one that leaves while the other is at work may abort
     dist.destroy_process_group()
 
 
