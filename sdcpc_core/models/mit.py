@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcpc_core.models.layers import Linear
+from sdcpc_core.models.layers import DropPath, Linear
 from sdcpc_core.ops.fused_layers import conv_gelu
 
 # Names of modules and parameters are NVlabs', so that a reader of their files finds their way.
@@ -91,21 +90,6 @@ class MixFFN(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         hidden = conv_gelu(self.fc1(tokens).permute(0, 3, 1, 2), self.dwconv)
         return self.fc2(hidden.permute(0, 2, 3, 1))
-
-
-class DropPath(nn.Module):
-    """Skip a residual branch at random, per sample, in training."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return branch
-        keep = 1 - self.rate
-        mask = torch.empty(branch.shape[0], 1, 1, 1, device=branch.device).bernoulli_(keep)
-        return branch * (mask / keep).to(branch.dtype)
 
 
 class Block(nn.Module):

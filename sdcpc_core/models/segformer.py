@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sdcpc_core.errors import ConfigError
 from sdcpc_core.models.backbones import build_backbone
-from sdcpc_core.models.layers import Linear
+from sdcpc_core.models.layers import Linear, LinearFuse
 from sdcpc_core.models.normalization import ImageNormalization
 from sdcpc_core.models.video_model import VideoModel, check_images
 
@@ -123,15 +123,3 @@ class LinearProjection(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.proj(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class LinearFuse(nn.Module):
-    """1x1 convolution, batch norm, ReLU."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.bn = nn.BatchNorm2d(channels)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(features)))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcpc_core.models.layers import FeedForward, Linear
+from sdcpc_core.models.layers import DropPath, FeedForward, Linear, LinearFuse
 from sdcpc_core.ops.deform_conv import deformable_aggregation
 from sdcpc_core.ops.features import SMALLEST_SUM, at_least_float32, positive
 
@@ -47,17 +47,20 @@ class SSEA(nn.Module):
 
 
 class MultiScaleFusion(nn.Module):
-    """Concatenation of all scales at stride 8, projected to C channels."""
+    """Concatenation of all scales at stride 8, projected to C channels.
+
+    Eq. (1) has neither norm nor ReLU there. Without them labels of the same accuracy flicker more.
+    """
 
     def __init__(self, in_channels: Sequence[int], channels: int) -> None:
         super().__init__()
         self.down = nn.Conv2d(in_channels[0], channels, 3, stride=2, padding=1)
-        self.project = NormalizedProjection(channels + sum(in_channels[1:]), channels)
+        self.project = LinearFuse(channels + sum(in_channels[1:]), channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         size_hw = features[1].shape[-2:]
         up = [F.interpolate(f, size_hw, mode="bilinear", align_corners=False) for f in features[2:]]
-        return self.project(torch.cat([self.down(features[0]), features[1], *up], dim=1))
+        return self.project(torch.cat([self.down(features[0]), features[1], *up], dim=1)).permute(0, 2, 3, 1)
 
 
 class SingleScale(nn.Module):
@@ -65,23 +68,10 @@ class SingleScale(nn.Module):
 
     def __init__(self, in_channels: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.project = NormalizedProjection(in_channels[1], channels)
+        self.project = LinearFuse(in_channels[1], channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        return self.project(features[1])
-
-
-class NormalizedProjection(nn.Sequential):
-    """1x1 convolution and batch norm, (B, C', h, w) -> tokens (B, h, w, C).
-
-    Eq. (1) has no norm there. Without one the network fits the training pictures better, others worse, and flickers.
-    """
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return super().forward(features).permute(0, 2, 3, 1)
+        return self.project(features[1]).permute(0, 2, 3, 1)
 
 
 class DeformableLayer(nn.Module):
@@ -135,21 +125,28 @@ def _softmax(logits: Tensor) -> Tensor:
 class LinearAttention(nn.Module):
     """Attention among all tokens at a cost linear in their number, residual, (B, h, w, C) -> (B, h, w, C).
 
+    In training half of the samples skip it, which the paper does not say: what it tells each token of the whole picture
+    moves with every frame, and a network that relies on it has labels that flicker all over a façade.
+
     Source: Katharopoulos et al. (arXiv 2006.16236).
     """
+
+    DROP_PATH_RATE = 0.5
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.norm = nn.LayerNorm(channels)
         self.qkv = Linear(channels, 3 * channels)
+        # Not scaled up where it is kept: half of the training sees what all of the use does.
+        self.drop_path = DropPath(self.DROP_PATH_RATE, rescale=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(tokens)).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = at_least_float32(qkv).permute(2, 0, 3, 1, 4)  # (B, heads, N, C / heads) each
         with torch.autocast(tokens.device.type, enabled=False):
             attended = _linear_attention(positive(query), positive(key), value)
-        return tokens + attended.transpose(1, 2).reshape(tokens.shape).to(tokens.dtype)
+        return tokens + self.drop_path(attended.transpose(1, 2).reshape(tokens.shape).to(tokens.dtype))
 
 
 def _linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -192,6 +192,8 @@ def test_a_batch_is_its_clips():
 
 def test_fusion_gives_all_channels_of_a_batch_one_scale():
     fusion = build_model("sdcpc_resnet18", 3).ssea.fusion.train()
+    projected = []
+    fusion.project.conv.register_forward_hook(lambda module, inputs, output: projected.append(output))
     widths, scales = (64, 128, 256, 512), (4, 8, 16, 32)
     features = [
         10.0**scale * torch.randn(2, c, 64 // s, 96 // s)
@@ -199,11 +201,25 @@ def test_fusion_gives_all_channels_of_a_batch_one_scale():
     ]
     tokens = fusion(features)
     assert tokens.shape == (2, 8, 12, 128)
-    torch.testing.assert_close(tokens.mean((0, 1, 2)), torch.zeros(128), atol=1e-4, rtol=0)
-    torch.testing.assert_close(tokens.std((0, 1, 2), correction=0), torch.ones(128), atol=1e-3, rtol=0)
+    (channels,) = (output.permute(0, 2, 3, 1) for output in projected)
+    unit = (channels - channels.mean((0, 1, 2))) / channels.std((0, 1, 2), correction=0)
+    torch.testing.assert_close(tokens, unit.clamp_min(0), atol=1e-3, rtol=1e-3)
     # In use the statistics are those of training, whatever the frame.
     fusion.eval()
     torch.testing.assert_close(fusion([f[:1] for f in features]), fusion(features)[:1], atol=1e-4, rtol=1e-4)
+
+
+def test_in_training_the_linear_attention_is_there_or_is_not():
+    torch.manual_seed(0)
+    attention = build_model("sdcpc_resnet18", 3).ssea.la
+    tokens = torch.randn(1, 6, 8, 128).expand(64, -1, -1, -1)
+    with_it = attention.eval()(tokens)[0]
+    assert not torch.equal(with_it, tokens[0])
+    there = [torch.equal(sample, with_it) for sample in attention.train()(tokens)]
+    assert 16 < sum(there) < 48
+    torch.manual_seed(1)
+    samples = attention(tokens)
+    assert all(torch.equal(sample, with_it) != torch.equal(sample, tokens[0]) for sample in samples)
 
 
 def test_every_parameter_learns():
@@ -233,7 +249,7 @@ def test_differences_see_both_frames_without_shifting_the_map(difference):
 
 
 def test_linear_attention_is_its_quadratic_form():
-    layer = LinearAttention(8, num_heads=2)
+    layer = LinearAttention(8, num_heads=2).eval()
     tokens = torch.randn(1, 3, 4, 8)
     query, key, value = (
         part.view(12, 2, 4).transpose(0, 1) for part in layer.qkv(layer.norm(tokens)).view(12, 24).split(8, dim=-1)
@@ -244,7 +260,7 @@ def test_linear_attention_is_its_quadratic_form():
 
 
 def test_features_far_below_zero_give_no_nan():
-    layer = LinearAttention(8, num_heads=2)
+    layer = LinearAttention(8, num_heads=2).eval()
     torch.nn.init.constant_(layer.qkv.bias, -60.0)
     assert layer(torch.randn(1, 3, 4, 8)).isfinite().all()
 

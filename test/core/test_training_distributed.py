@@ -17,7 +17,7 @@ pytest.importorskip("lightning", reason="training needs Lightning: pip install '
 
 from sdcpc_core.checkpoint import load_checkpoint
 from sdcpc_core.errors import ConfigError
-from sdcpc_core.models.mit import DropPath
+from sdcpc_core.models.layers import DropPath
 from sdcpc_core.training.command import train
 from sdcpc_core.training.config import TrainConfig
 from sdcpc_core.training.launch import check_devices
